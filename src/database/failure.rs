@@ -1,0 +1,164 @@
+//! What a driver's error means for a caller.
+
+use sqlx::{
+    mysql::MySqlDatabaseError,
+    postgres::{PgDatabaseError, PgErrorPosition},
+    sqlite::SqliteError,
+};
+
+use super::{Error, ErrorKind, statement::Rendered};
+
+impl Error {
+    pub(super) fn permanent(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Permanent, message: message.into(), position: None }
+    }
+
+    pub(super) fn data(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Data, message: message.into(), position: None }
+    }
+
+    pub(super) fn transient(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Transient, message: message.into(), position: None }
+    }
+
+    /// An error of an attempt to connect. Whatever the server says then (no such user, no such database), no session
+    /// came about.
+    pub(super) fn connecting(error: &sqlx::Error, place: &str) -> Self {
+        let (kind, message) = classify(error);
+        let kind = if kind == ErrorKind::Transient { kind } else { ErrorKind::Unreachable };
+        Self { kind, message: format!("cannot connect to {place}: {message}"), position: None }
+    }
+
+    /// An error of a session that was there.
+    pub(super) fn running(error: &sqlx::Error, place: &str) -> Self {
+        let (kind, message) = classify(error);
+        let message = if kind == ErrorKind::Unreachable { format!("{place}: {message}") } else { message };
+        Self { kind, message, position: None }
+    }
+
+    /// An error of a statement: the same, with the place in the user's text and the server's hint.
+    ///
+    /// `prefix` is how many characters were put before the statement.
+    pub(super) fn statement(error: &sqlx::Error, place: &str, rendered: &Rendered<'_>, prefix: usize) -> Self {
+        let mut found = Self::running(error, place);
+        let Some(error) = error.as_database_error() else {
+            return found;
+        };
+        if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+            if let Some(PgErrorPosition::Original(character)) = error.position() {
+                found.position = character.checked_sub(prefix + 1).and_then(|character| rendered.position(character));
+            }
+            if let Some(hint) = error.hint() {
+                found.message = format!("{} ({})", found.message, one_line(hint));
+            }
+        } else if found.kind == ErrorKind::Permanent {
+            found.position = named_place(&found.message, rendered);
+        }
+        found
+    }
+}
+
+/// What to do about an error, and the server's words on one line.
+fn classify(error: &sqlx::Error) -> (ErrorKind, String) {
+    let (kind, message) = match error {
+        sqlx::Error::Database(error) => {
+            let kind = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                postgres_kind(error.code())
+            } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+                mysql_kind(error.number())
+            } else if error.try_downcast_ref::<SqliteError>().is_some() {
+                sqlite_kind(error.code().and_then(|code| code.parse().ok()).unwrap_or(0), error.message())
+            } else {
+                ErrorKind::Permanent
+            };
+            (kind, error.message().to_owned())
+        }
+        sqlx::Error::Io(error) => (ErrorKind::Unreachable, error.to_string()),
+        sqlx::Error::Tls(error) => (ErrorKind::Unreachable, format!("TLS: {error}")),
+        // Bytes that make no sense end the session; a new one may do better.
+        sqlx::Error::Protocol(error) => (ErrorKind::Unreachable, format!("unexpected answer: {error}")),
+        sqlx::Error::WorkerCrashed => (ErrorKind::Unreachable, "the database thread ended".to_owned()),
+        sqlx::Error::Encode(error) | sqlx::Error::Decode(error) => (ErrorKind::Permanent, error.to_string()),
+        other => (ErrorKind::Permanent, other.to_string()),
+    };
+    (kind, one_line(&message))
+}
+
+/// MySQL and SQLite give no position, but name what they stumbled over: `near "FORM"`, `no such column: x`,
+/// `Unknown column 'x' in 'SELECT'`. Where that stands once in the statement, it is the place.
+fn named_place(message: &str, rendered: &Rendered<'_>) -> Option<(usize, usize)> {
+    let quoted = |quote: char| {
+        let (_, behind) = message.split_once(quote)?;
+        // MySQL quotes the rest of the statement, up to 80 characters.
+        let end = behind.find("' at line").or_else(|| behind.find(quote))?;
+        Some(&behind[..end])
+    };
+    let word = if let Some((_, name)) = message.split_once("no such column: ") {
+        name
+    } else if let Some((_, name)) = message.split_once("no such table: ") {
+        name
+    } else if message.starts_with("near \"") {
+        quoted('"')?
+    } else if message.contains(" near '") || message.starts_with("Unknown column '") {
+        quoted('\'')?
+    } else {
+        return None;
+    };
+    rendered.find_once(word)
+}
+
+/// Messages are for one line of a log.
+pub(super) fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// By SQLSTATE.
+fn postgres_kind(code: &str) -> ErrorKind {
+    match code {
+        // Shutting down, crashed, not yet started.
+        "57P01" | "57P02" | "57P03" => ErrorKind::Transient,
+        // Lock not available, cancelled by a time limit or by an administrator, idle too long, object in use.
+        "55P03" | "57014" | "25P03" | "25P04" | "55006" | "72000" => ErrorKind::Transient,
+        _ => match &code[..code.len().min(2)] {
+            "08" | "28" => ErrorKind::Unreachable,
+            // Serialization failure and deadlock, out of resources, disk trouble.
+            "40" | "53" | "58" => ErrorKind::Transient,
+            // Data exceptions, a subquery that gave more than one row.
+            "22" | "21" => ErrorKind::Data,
+            _ => ErrorKind::Permanent,
+        },
+    }
+}
+
+/// By server error number.
+fn mysql_kind(number: u16) -> ErrorKind {
+    match number {
+        // Too many connections, out of memory, per-user limits.
+        1040 | 1037 | 1041 | 1203 | 1226 => ErrorKind::Transient,
+        // Lock wait timeout, deadlock, time limits of MariaDB and MySQL, interrupted.
+        1205 | 1213 | 1969 | 3024 | 1317 => ErrorKind::Transient,
+        // Shutting down, connection killed, gone away, lost.
+        1053 | 1077 | 1079 | 1927 | 2006 | 2013 | 4031 => ErrorKind::Transient,
+        // The table changed between preparing and running.
+        1412 | 1615 => ErrorKind::Transient,
+        // A subquery that gave more than one row; wrong values, division by zero, out of range, bad patterns, bad JSON.
+        1242 | 1139 | 1264 | 1292 | 1365 | 1366 | 1411 | 1690 | 3140..=3158 | 4037 | 4038 => ErrorKind::Data,
+        // Access denied, host blocked or not allowed.
+        1045 | 1129 | 1130 | 1698 => ErrorKind::Unreachable,
+        _ => ErrorKind::Permanent,
+    }
+}
+
+/// By result code, of which the low byte is the primary one; errors of values have none of their own.
+fn sqlite_kind(code: i32, message: &str) -> ErrorKind {
+    match code & 0xff {
+        // SQLITE_BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, PROTOCOL, SCHEMA
+        5 | 6 | 7 | 9 | 10 | 13 | 15 | 17 => ErrorKind::Transient,
+        // SQLITE_CANTOPEN, NOTADB
+        14 | 26 => ErrorKind::Unreachable,
+        1 if ["integer overflow", "malformed JSON", "bad JSON path"].iter().any(|start| message.starts_with(start)) => {
+            ErrorKind::Data
+        }
+        _ => ErrorKind::Permanent,
+    }
+}

@@ -1,0 +1,289 @@
+//! The only place that knows SQL engines.
+//!
+//! A job's SQL is parsed once into a [`Statement`]: its named parameters become the engine's own placeholders. A
+//! [`Connection`] runs it in a read-only transaction with a time limit and hands back [`Rows`], one at a time; a row is
+//! a list of [`Cell`]s, which is all that the rest of warmd ever sees of a database.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{
+    mysql::{MySqlConnectOptions, MySqlRow},
+    postgres::{PgConnectOptions, PgRow},
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
+
+mod cell;
+mod failure;
+mod float;
+mod lexer;
+mod mysql;
+mod postgres;
+mod rows;
+mod sqlite;
+mod statement;
+
+pub use cell::Cell;
+pub use rows::Rows;
+pub use statement::{Parameter, Statement};
+
+/// A database engine, as named by the scheme of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// `postgres://` or `postgresql://`
+    Postgres,
+    /// `mysql://` or `mariadb://`
+    MySql,
+    /// `sqlite:`
+    Sqlite,
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    /// Reads the scheme of a database URL.
+    fn from_str(url: &str) -> Result<Self, Error> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("postgres" | "postgresql") => Ok(Engine::Postgres),
+            Some("mysql" | "mariadb") => Ok(Engine::MySql),
+            Some("sqlite") => Ok(Engine::Sqlite),
+            // What stands there may be a password without its URL.
+            _ => Err(Error::permanent(
+                "the database URL must begin with postgres://, postgresql://, mysql://, mariadb:// or sqlite:",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Postgres => "PostgreSQL",
+            Engine::MySql => "MySQL",
+            Engine::Sqlite => "SQLite",
+        })
+    }
+}
+
+/// What a parameter may be bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A whole number.
+    Int(i64),
+    /// Text; PostgreSQL parameters of any other type are parsed from it (uuid, numeric, enum, ...).
+    Text(String),
+    /// A moment. PostgreSQL gets the type it infers (timestamptz, timestamp, date), MySQL a DATETIME in UTC, SQLite the
+    /// text `YYYY-MM-DD HH:MM:SS`.
+    Time(DateTime<Utc>),
+}
+
+/// One value, or the list that `IN (:name)` expands to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// `:name`
+    One(Value),
+    /// `IN (:name)`; must not be empty.
+    Many(Vec<Value>),
+}
+
+/// Values by parameter name.
+pub type Arguments = BTreeMap<String, Argument>;
+
+/// What went wrong, for the callers that decide whether to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The server could not be reached, or the connection broke: a later attempt may work.
+    Unreachable,
+    /// Deadlock, serialization failure, too many connections, time limit, shutting down: a later attempt may work.
+    Transient,
+    /// Syntax, missing column, permission, an attempt to write: the same statement will fail again.
+    Permanent,
+    /// A value that the statement cannot deal with: division by zero, a text that is no number. Other values may do.
+    Data,
+}
+
+/// A failed statement or connection, in the server's words and without secrets.
+#[derive(Debug, Clone)]
+pub struct Error {
+    /// Whether to try again.
+    pub kind: ErrorKind,
+    /// The server's message, or the cause of the failed connection with host and port.
+    pub message: String,
+    /// Line and column (from 1, in characters) in the statement as the user wrote it, where the server gave a position.
+    pub position: Option<(usize, usize)>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A database that is known by its URL; nothing is connected yet.
+#[derive(Clone)]
+pub struct Database {
+    options: Options,
+    /// What messages call it: host and port, a socket or a file. Never a user or a password.
+    place: String,
+}
+
+#[derive(Clone)]
+enum Options {
+    Postgres(Box<PgConnectOptions>),
+    MySql(Box<MySqlConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+/// How long a server may take to answer a new connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long preparing a statement may take, which locks can hold up.
+const PREPARE: Duration = Duration::from_secs(30);
+
+impl Database {
+    /// Reads the URL without touching the network. A relative path of SQLite is relative to the working directory.
+    pub fn new(url: &SecretString) -> Result<Self, Error> {
+        let url = url.expose_secret();
+        let engine: Engine = url.parse()?;
+        // The drivers' errors name no part of the URL that may be secret.
+        let invalid = |error: sqlx::Error| Error::permanent(format!("the database URL is not valid: {error}"));
+        let at = |socket: Option<&PathBuf>, host: &str, port: u16| match socket {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{host}:{port}"),
+        };
+        let (options, place) = match engine {
+            Engine::Postgres => {
+                let options: PgConnectOptions = url.parse().map_err(invalid)?;
+                let place = at(options.get_socket(), options.get_host(), options.get_port());
+                (Options::Postgres(Box::new(options)), place)
+            }
+            Engine::MySql => {
+                let options: MySqlConnectOptions = url.parse().map_err(invalid)?;
+                let place = at(options.get_socket(), options.get_host(), options.get_port());
+                (Options::MySql(Box::new(options)), place)
+            }
+            Engine::Sqlite => {
+                let options: SqliteConnectOptions = url.parse().map_err(invalid)?;
+                let place = options.get_filename().display().to_string();
+                (Options::Sqlite(Box::new(options)), place)
+            }
+        };
+        Ok(Self { options, place })
+    }
+
+    /// The engine that the URL names.
+    pub fn engine(&self) -> Engine {
+        match self.options {
+            Options::Postgres(_) => Engine::Postgres,
+            Options::MySql(_) => Engine::MySql,
+            Options::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    /// Opens one connection for reading.
+    pub async fn connect(&self) -> Result<Connection, Error> {
+        // TLS needs one provider for the whole process; when there is one already, it stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let session = async {
+            Ok(match &self.options {
+                Options::Postgres(options) => {
+                    Session::Postgres(postgres::Session::connect(options, &self.place).await?)
+                }
+                Options::MySql(options) => Session::MySql(mysql::Session::connect(options, &self.place).await?),
+                Options::Sqlite(options) => Session::Sqlite(sqlite::Session::connect(options, &self.place).await?),
+            })
+        };
+        let session = tokio::time::timeout(CONNECT, session).await.unwrap_or_else(|_| {
+            let message = format!("cannot connect to {}: no answer for {} s", self.place, CONNECT.as_secs());
+            Err(Error { kind: ErrorKind::Unreachable, message, position: None })
+        });
+        Ok(Connection { session: session? })
+    }
+}
+
+/// One read-only session.
+pub struct Connection {
+    session: Session,
+}
+
+enum Session {
+    Postgres(postgres::Session),
+    MySql(mysql::Session),
+    Sqlite(sqlite::Session),
+}
+
+impl Connection {
+    /// Runs a statement in a read-only transaction of its own; the server ends it after `timeout`.
+    ///
+    /// After an error, or when the rows are dropped before their end, the connection may be unusable
+    /// ([`Connection::is_usable`]).
+    pub async fn query(
+        &mut self,
+        statement: &Statement,
+        arguments: &Arguments,
+        timeout: Duration,
+    ) -> Result<Rows<'_>, Error> {
+        match &mut self.session {
+            Session::Postgres(session) => session.query(statement, arguments, timeout).await,
+            Session::MySql(session) => session.query(statement, arguments, timeout).await,
+            Session::Sqlite(session) => session.query(statement, arguments, timeout).await,
+        }
+    }
+
+    /// Has the server parse a statement without running it; its column names.
+    ///
+    /// Its parameters have no values yet: `:now` and `:since` are taken to be moments, the others to be whatever the
+    /// statement makes of them.
+    pub async fn prepare(&mut self, statement: &Statement) -> Result<Vec<String>, Error> {
+        match &mut self.session {
+            Session::Postgres(session) => session.prepare(statement, PREPARE).await,
+            Session::MySql(session) => session.prepare(statement).await,
+            Session::Sqlite(session) => session.prepare(statement).await,
+        }
+    }
+
+    /// Takes leave of the server. A connection that is only dropped closes as well, but servers count and log that as a
+    /// client that broke off. Only for one that is usable: another is best dropped.
+    pub async fn close(self) {
+        if !self.is_usable() {
+            return;
+        }
+        match self.session {
+            Session::Postgres(session) => session.close().await,
+            Session::MySql(session) => session.close().await,
+            Session::Sqlite(session) => session.close().await,
+        }
+    }
+
+    /// False once the session is in a state from which only a new connection helps.
+    pub fn is_usable(&self) -> bool {
+        match &self.session {
+            Session::Postgres(session) => session.is_usable(),
+            Session::MySql(session) => session.is_usable(),
+            Session::Sqlite(session) => session.is_usable(),
+        }
+    }
+}
+
+/// One row, in the engine's own encoding until a cell is asked for.
+pub struct Row(RowKind);
+
+enum RowKind {
+    Postgres(PgRow, Arc<[postgres::Kind]>),
+    MySql(MySqlRow),
+    Sqlite(SqliteRow, Arc<[sqlite::Declared]>),
+}
+
+impl Row {
+    /// The value of column `index` (from 0).
+    pub fn cell(&self, index: usize) -> Result<Cell<'_>, Error> {
+        match &self.0 {
+            RowKind::Postgres(row, kinds) => postgres::cell(row, index, kinds),
+            RowKind::MySql(row) => mysql::cell(row, index),
+            RowKind::Sqlite(row, declared) => sqlite::cell(row, index, declared),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! PostgreSQL: one cursor a statement, read in text format.
+//!
+//! Text is what the server writes fastest and exactly; the extended protocol alone can bind values. A cursor joins the
+//! two: `DECLARE` takes the bound values, `FETCH` by the simple protocol gives text.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::TryStreamExt as _;
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
+    ValueRef as _,
+    postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgTypeInfo, types::Oid},
+};
+use tokio::sync::mpsc;
+
+use super::{Arguments, Error, ErrorKind, Row, RowKind, Rows, Statement, rows, statement::Rendered};
+
+mod decode;
+mod encode;
+mod types;
+
+pub(super) use decode::{Kind, cell};
+use types::Types;
+
+/// What every session is set to.
+///
+/// A cursor is read to its end, so the planner must not favour the first rows. An abandoned session ends by itself,
+/// but only after a pause that a throttled reader may well make. Text forms of values must not depend on the server.
+const SESSION: &str = "SET default_transaction_read_only = on; \
+    SET idle_in_transaction_session_timeout = '30min'; \
+    SET cursor_tuple_fraction = 1; \
+    SET standard_conforming_strings = on; \
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
+    SET extra_float_digits = 3";
+
+/// Servers from 14 on notice within half a second that the other side of a working query has gone. Older servers do
+/// not know the setting, and some platforms cannot do it.
+const NOTICE_GONE: &str = "SELECT set_config(name, '500ms', false) FROM pg_catalog.pg_settings \
+    WHERE name = 'client_connection_check_interval'";
+
+const DECLARE: &str = "DECLARE warmd NO SCROLL CURSOR FOR ";
+
+/// The first fetch, the largest one, and how much a fetch should bring.
+const FIRST_FETCH: usize = 100;
+const LARGEST_FETCH: usize = 5_000;
+const FETCH_BYTES: usize = 2 << 20;
+
+/// Rows are handed on before a fetch has ended when they are larger than foreseen.
+const HELD_BYTES: usize = 2 * FETCH_BYTES;
+
+/// One session.
+pub(super) struct Session {
+    connection: PgConnection,
+    place: String,
+    usable: bool,
+    types: Types,
+}
+
+/// What the server finds out about a statement.
+struct Described {
+    names: Vec<String>,
+    kinds: Vec<Kind>,
+    parameters: Vec<PgTypeInfo>,
+}
+
+impl Session {
+    pub async fn connect(options: &PgConnectOptions, place: &str) -> Result<Self, Error> {
+        // Prepared statements are not kept: a table may change between two runs.
+        let options = options.clone().application_name("warmd").statement_cache_capacity(0);
+        let failed = |error: sqlx::Error| Error::connecting(&error, place);
+        let mut connection = PgConnection::connect_with(&options).await.map_err(failed)?;
+        sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(failed)?;
+        if let Err(error) = sqlx::raw_sql(NOTICE_GONE).execute(&mut connection).await {
+            tracing::debug!("the server cannot notice lost clients: {}", Error::running(&error, place));
+        }
+        Ok(Self { connection, place: place.to_owned(), usable: true, types: Types::default() })
+    }
+
+    pub async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+
+    pub fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    pub async fn query(
+        &mut self,
+        statement: &Statement,
+        arguments: &Arguments,
+        limit: Duration,
+    ) -> Result<Rows<'_>, Error> {
+        let started = Instant::now();
+        let plain = statement.render(Some(arguments), &HashMap::new())?;
+        self.begin(limit).await?;
+        let opened = self.open(statement, arguments, &plain, limit).await;
+        let (columns, kinds) = self.rolled_back(opened).await?;
+        let spent = started.elapsed();
+        Ok(Rows::new(columns, limit, move |outbox| async move {
+            let fetched = self.fetch(&kinds.into(), limit, spent, outbox).await;
+            self.rolled_back(fetched).await?;
+            self.finish("COMMIT").await
+        }))
+    }
+
+    pub async fn prepare(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
+        self.begin(limit).await?;
+        let columns = self.describe_cursor(statement, limit).await;
+        let columns = self.rolled_back(columns).await?;
+        self.finish("ROLLBACK").await?;
+        Ok(columns)
+    }
+
+    /// After an error, ends the transaction. Where that fails too, the first error tells more.
+    async fn rolled_back<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        if done.is_err() {
+            let _ = self.finish("ROLLBACK").await;
+        }
+        done
+    }
+
+    async fn begin(&mut self, limit: Duration) -> Result<(), Error> {
+        // Until the transaction has been closed; a caller that drops the future half way leaves it so.
+        self.usable = false;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}",
+            milliseconds(limit)
+        );
+        self.simple(begin).await
+    }
+
+    async fn finish(&mut self, how: &str) -> Result<(), Error> {
+        self.simple(format!("{how}; DEALLOCATE ALL")).await?;
+        self.usable = true;
+        Ok(())
+    }
+
+    async fn simple(&mut self, sql: String) -> Result<(), Error> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
+        done.map(|_| ()).map_err(|error| Error::running(&error, &self.place))
+    }
+
+    /// Declares the cursor; the names and kinds of its columns.
+    async fn open(
+        &mut self,
+        statement: &Statement,
+        arguments: &Arguments,
+        plain: &Rendered<'_>,
+        limit: Duration,
+    ) -> Result<(Vec<String>, Vec<Kind>), Error> {
+        let Described { names, kinds, parameters } = self.describe(plain, limit).await?;
+        let casts = self.casts(&parameters);
+        let rendered = statement.render(Some(arguments), &casts)?;
+        let mut values = PgArguments::default();
+        for (slot, (bind, parameter)) in rendered.binds.iter().zip(&parameters).enumerate() {
+            let refused = |reason| Error::data(format!("parameter :{}: {reason}", bind.name));
+            let cast = casts.get(&slot).map(|_| self.types.name(parameter));
+            encode::add(&mut values, bind, parameter, cast).map_err(refused)?;
+        }
+        let declare = format!("{DECLARE}{}", rendered.sql);
+        let declared = sqlx::query_with(AssertSqlSafe(declare), values).persistent(false);
+        let declared = declared.execute(&mut self.connection).await;
+        declared.map_err(|error| Error::statement(&error, &self.place, &rendered, DECLARE.len()))?;
+        Ok((names, kinds))
+    }
+
+    /// Has the server find the columns and the types of the parameters.
+    ///
+    /// It takes an unknown side of an operator to be like the other: in `:now - interval '1 day'`, an interval. Where
+    /// that leads nowhere, moments are told to be timestamptz.
+    async fn describe(&mut self, rendered: &Rendered<'_>, limit: Duration) -> Result<Described, Error> {
+        let inferred = self.describe_as(rendered, &[]).await;
+        let moments: Vec<_> = rendered.binds.iter().map(encode::is_moment).collect();
+        let fits = |described: &Described| {
+            let mut parameters = described.parameters.iter().zip(&moments);
+            parameters.all(|(parameter, moment)| !moment || encode::takes_moment(oid(parameter)))
+        };
+        match inferred {
+            Ok(described) if fits(&described) => Ok(described),
+            Err(error) if error.kind != ErrorKind::Permanent || !moments.contains(&true) => Err(error),
+            inferred => {
+                if inferred.is_err() {
+                    self.finish("ROLLBACK").await?;
+                    self.begin(limit).await?;
+                }
+                let unspecified = PgTypeInfo::with_oid(Oid(0));
+                let told = |moment: &bool| {
+                    if *moment { encode::moment_type() } else { unspecified.clone() }
+                };
+                let types: Vec<_> = moments.iter().map(told).collect();
+                let described = self.describe_as(rendered, &types).await;
+                // The first error is about the statement as it stands.
+                described.or_else(|second| inferred.and(Err(second)))
+            }
+        }
+    }
+
+    async fn describe_as(&mut self, rendered: &Rendered<'_>, types: &[PgTypeInfo]) -> Result<Described, Error> {
+        let sql = AssertSqlSafe(rendered.sql.clone()).into_sql_str();
+        let prepared = self.connection.prepare_with(sql, types).await;
+        let prepared = prepared.map_err(|error| Error::statement(&error, &self.place, rendered, 0))?;
+        let names = prepared.columns().iter().map(|column| column.name().to_owned());
+        let names = rows::distinct(names.collect())?;
+        let parameters = match prepared.parameters() {
+            Some(sqlx::Either::Left(parameters)) => parameters.to_vec(),
+            _ => Vec::new(),
+        };
+        let columns: Vec<_> = prepared.columns().iter().map(|column| oid(column.type_info())).collect();
+        let unread = columns.iter().copied().filter(|oid| Kind::built_in(*oid).is_none());
+        let unwritten = parameters.iter().map(oid).filter(|oid| !encode::knows(*oid));
+        let learned = self.types.learn(&mut self.connection, unread.chain(unwritten).collect()).await;
+        learned.map_err(|error| Error::running(&error, &self.place))?;
+        let kinds = columns.into_iter().map(|oid| self.types.kind(oid)).collect();
+        Ok(Described { names, kinds, parameters })
+    }
+
+    /// Prepares a statement as it would run. A cursor takes less than a statement may be: no writing, in particular.
+    async fn describe_cursor(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
+        let plain = statement.render(None, &HashMap::new())?;
+        let Described { names, parameters, .. } = self.describe(&plain, limit).await?;
+        let casts = self.casts(&parameters);
+        let rendered = statement.render(None, &casts)?;
+        let bound = |(slot, parameter): (usize, &PgTypeInfo)| match casts.contains_key(&slot) {
+            true => encode::text_type(),
+            false => parameter.clone(),
+        };
+        let types: Vec<_> = parameters.iter().enumerate().map(bound).collect();
+        let declare = AssertSqlSafe(format!("{DECLARE}{}", rendered.sql)).into_sql_str();
+        let prepared = self.connection.prepare_with(declare, &types).await;
+        prepared.map_err(|error| Error::statement(&error, &self.place, &rendered, DECLARE.len()))?;
+        Ok(names)
+    }
+
+    /// Parameters of types that have no encoder here are bound as text, for the server to read.
+    fn casts(&self, parameters: &[PgTypeInfo]) -> HashMap<usize, String> {
+        let unknown = parameters.iter().enumerate().filter(|(_, parameter)| !encode::knows(oid(parameter)));
+        unknown.map(|(slot, parameter)| (slot, format!("::text::{}", self.types.name(parameter)))).collect()
+    }
+
+    /// Reads the cursor to its end.
+    async fn fetch(
+        &mut self,
+        kinds: &Arc<[Kind]>,
+        limit: Duration,
+        mut spent: Duration,
+        outbox: mpsc::Sender<Row>,
+    ) -> Result<(), Error> {
+        let mut count = FIRST_FETCH;
+        loop {
+            let started = Instant::now();
+            // The server's limit holds for each fetch; the user's for all of them.
+            let left = limit.checked_sub(spent).filter(|left| !left.is_zero());
+            let left = left.ok_or_else(|| Error::transient("time limit: the statement takes too long"))?;
+            let fetch =
+                format!("SET LOCAL statement_timeout = {}; FETCH FORWARD {count} FROM warmd", milliseconds(left));
+            let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::new(), 0, 0, 0);
+            let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut self.connection);
+            while let Some(row) = stream.try_next().await.map_err(|error| Error::running(&error, &self.place))? {
+                got += 1;
+                let size = size(&row);
+                bytes += size;
+                held_bytes += size;
+                held.push(row);
+                if held_bytes > HELD_BYTES {
+                    held_bytes = 0;
+                    send(&outbox, held.drain(..), kinds).await;
+                }
+            }
+            drop(stream);
+            spent += started.elapsed();
+            send(&outbox, held.into_iter(), kinds).await;
+            if got < count {
+                return Ok(());
+            }
+            let fitting = FETCH_BYTES / (bytes / got).max(1);
+            count = fitting.clamp(1, LARGEST_FETCH).min(count * 16);
+        }
+    }
+}
+
+async fn send(outbox: &mpsc::Sender<Row>, rows: impl Iterator<Item = PgRow>, kinds: &Arc<[Kind]>) {
+    for row in rows {
+        // The receiver lives as long as this future does.
+        let _ = outbox.send(Row(RowKind::Postgres(row, kinds.clone()))).await;
+    }
+}
+
+fn oid(of: &PgTypeInfo) -> u32 {
+    of.oid().map_or(0, |oid| oid.0)
+}
+
+/// At least 1: to the server, 0 is no limit.
+fn milliseconds(limit: Duration) -> u128 {
+    limit.as_millis().clamp(1, 2_000_000_000)
+}
+
+fn size(row: &PgRow) -> usize {
+    let values = (0..row.len()).filter_map(|index| row.try_get_raw(index).ok());
+    values.map(|value| if value.is_null() { 4 } else { value.as_bytes().map_or(4, |bytes| bytes.len() + 4) }).sum()
+}
