@@ -1,0 +1,406 @@
+//! Who did what with which item: the sparse matrix that everything else is computed from.
+//!
+//! Rows are pushed while they stream. A row becomes sixteen bytes, so that millions of them fit beside the rest of the
+//! process. [`Builder::build`] then numbers users and items in the order of their [`Id`]s and merges the events of a
+//! user with an item in a fixed order: the result does not depend on the order of the rows, to the last bit, because
+//! floating-point sums do and the database engines return different orders.
+
+use std::{ops::Range, time::Duration};
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::id::{Id, IdRef};
+
+/// How fast an event loses weight: `0.5^(age / half-life)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decay {
+    /// Halvings per second.
+    rate: f64,
+}
+
+impl Decay {
+    /// Events never lose weight.
+    pub const NONE: Decay = Decay { rate: 0.0 };
+
+    /// Half the weight is left after each `half_life`. Zero means that only the present counts; that is a mistake, and
+    /// means [`Decay::NONE`].
+    pub fn half_life(half_life: Duration) -> Self {
+        if half_life.is_zero() { Self::NONE } else { Self { rate: half_life.as_secs_f64().recip() } }
+    }
+
+    /// The share of its weight that an event has left after `age` seconds; 1 for one in the future.
+    pub fn factor(self, age: i64) -> f64 {
+        (-self.rate * age.max(0) as f64).exp2()
+    }
+}
+
+/// Users × items, compressed by rows (CSR). Users and items are dense indices in the order of their ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interactions {
+    users: Vec<Id>,
+    items: Vec<Id>,
+    /// `users + 1` offsets into the columns below.
+    starts: Vec<usize>,
+    /// Ascending within a user.
+    item_of: Vec<u32>,
+    total: Vec<f32>,
+    recent: Vec<f32>,
+    purchased: Vec<bool>,
+    popularity: Vec<f64>,
+    ignored: usize,
+    /// Empty when no item is hidden.
+    hidden: Vec<bool>,
+}
+
+/// What one user did; all four slices have one element per item that the user had to do with.
+#[derive(Debug, Clone, Copy)]
+pub struct History<'a> {
+    /// Item indices, ascending.
+    pub items: &'a [u32],
+    /// Sums of weights, undecayed.
+    pub total: &'a [f32],
+    /// Sums of weights, each decayed by the age of its event.
+    pub recent: &'a [f32],
+    /// Whether any of the events was a purchase.
+    pub purchased: &'a [bool],
+}
+
+impl Interactions {
+    /// Starts an empty matrix.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The users, sorted; the position of a user is its index.
+    pub fn users(&self) -> &[Id] {
+        &self.users
+    }
+
+    /// The items, sorted; the position of an item is its index.
+    pub fn items(&self) -> &[Id] {
+        &self.items
+    }
+
+    /// The index of a user, if any event named it.
+    pub fn user<'a>(&self, id: impl Into<IdRef<'a>>) -> Option<u32> {
+        position(&self.users, id.into())
+    }
+
+    /// The index of an item, if any event named it.
+    pub fn item<'a>(&self, id: impl Into<IdRef<'a>>) -> Option<u32> {
+        position(&self.items, id.into())
+    }
+
+    /// What a user did.
+    ///
+    /// # Panics
+    /// If the index is not one of this matrix.
+    pub fn history(&self, user: u32) -> History<'_> {
+        let row = self.row(user as usize);
+        History {
+            items: &self.item_of[row.clone()],
+            total: &self.total[row.clone()],
+            recent: &self.recent[row.clone()],
+            purchased: &self.purchased[row],
+        }
+    }
+
+    /// Per item, the sum of the decayed weights of its events. The ages count from the newest event (or from now, if
+    /// that is earlier), so that old data does not vanish in the smallness of the factor that all items share.
+    pub fn popularity(&self) -> &[f64] {
+        &self.popularity
+    }
+
+    /// Keeps items out of every list, for example products that are no longer sold. What people did with them still
+    /// tells who is alike. `hidden` has one element per item.
+    pub fn hide(&mut self, hidden: Vec<bool>) {
+        self.hidden = hidden;
+    }
+
+    /// Whether an item may stand in a list.
+    pub fn is_shown(&self, item: u32) -> bool {
+        !self.hidden.get(item as usize).is_some_and(|hidden| *hidden)
+    }
+
+    /// Pairs of a user and an item with at least one event.
+    pub fn pairs(&self) -> usize {
+        self.item_of.len()
+    }
+
+    /// Events that were left out because their weight was not a positive number.
+    pub fn ignored(&self) -> usize {
+        self.ignored
+    }
+
+    pub(super) fn row(&self, user: usize) -> Range<usize> {
+        self.starts[user]..self.starts[user + 1]
+    }
+
+    pub(super) fn item_of(&self) -> &[u32] {
+        &self.item_of
+    }
+
+    pub(super) fn total(&self) -> &[f32] {
+        &self.total
+    }
+}
+
+fn position(ids: &[Id], id: IdRef<'_>) -> Option<u32> {
+    ids.binary_search_by(|known| known.as_ref().cmp(&id)).ok().map(|index| index as u32)
+}
+
+/// Collects events; see [`Interactions::builder`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    users: Interner,
+    items: Interner,
+    events: Vec<Event>,
+    ignored: usize,
+}
+
+impl Builder {
+    /// Adds one event. `at` is in Unix seconds (before 1970 counts as 1970, after 2106 as 2106). An event whose weight
+    /// is not a positive number says nothing and is left out.
+    pub fn push<'a, 'b>(
+        &mut self,
+        user: impl Into<IdRef<'a>>,
+        item: impl Into<IdRef<'b>>,
+        at: i64,
+        weight: f32,
+        purchase: bool,
+    ) {
+        if !(weight > 0.0 && weight.is_finite()) {
+            self.ignored += 1;
+            return;
+        }
+        let user = self.users.index(user.into());
+        let item = self.items.index(item.into());
+        let at = at.clamp(0, i64::from(u32::MAX)) as u32;
+        self.events.push(Event { user, item_and_purchase: item << 1 | u32::from(purchase), at, weight });
+    }
+
+    /// Takes in what another builder collected.
+    pub fn append(&mut self, other: Self) {
+        if self.is_empty() && self.ignored == 0 {
+            *self = other;
+            return;
+        }
+        let users: Vec<u32> = other.users.ids().iter().map(|id| self.users.index(id.into())).collect();
+        let items: Vec<u32> = other.items.ids().iter().map(|id| self.items.index(id.into())).collect();
+        self.events.extend(other.events.into_iter().map(|event| Event {
+            user: users[event.user as usize],
+            item_and_purchase: items[event.item() as usize] << 1 | (event.item_and_purchase & 1),
+            ..event
+        }));
+        self.ignored += other.ignored;
+    }
+
+    /// Events collected so far.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether no event has been collected.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Sorts and merges the events. `now` is in Unix seconds; an event after it has age 0. `history` is the decay of
+    /// [`History::recent`], `popularity` that of [`Interactions::popularity`].
+    pub fn build(self, now: i64, history: Decay, popularity: Decay) -> Interactions {
+        let Self { users, items, mut events, ignored } = self;
+        let (users, user_index) = users.sorted();
+        let (items, item_index) = items.sorted();
+        events.par_iter_mut().for_each(|event| {
+            event.user = user_index[event.user as usize];
+            event.item_and_purchase = item_index[event.item() as usize] << 1 | (event.item_and_purchase & 1);
+        });
+        events.par_sort_unstable_by_key(Event::key);
+
+        let newest = events.iter().map(|event| i64::from(event.at)).max().unwrap_or(now).min(now);
+        let pairs = events.chunk_by(Event::same_pair).count();
+        let mut matrix = Interactions {
+            starts: Vec::with_capacity(users.len() + 1),
+            item_of: Vec::with_capacity(pairs),
+            total: Vec::with_capacity(pairs),
+            recent: Vec::with_capacity(pairs),
+            purchased: Vec::with_capacity(pairs),
+            popularity: vec![0.0; items.len()],
+            users,
+            items,
+            ignored,
+            hidden: Vec::new(),
+        };
+        for pair in events.chunk_by(Event::same_pair) {
+            let (mut total, mut recent) = (0.0, 0.0);
+            for event in pair {
+                let weight = f64::from(event.weight);
+                total += weight;
+                recent += weight * history.factor(now - i64::from(event.at));
+                matrix.popularity[event.item() as usize] += weight * popularity.factor(newest - i64::from(event.at));
+            }
+            // Every user and item has at least one event, so the rows begin one after the other.
+            if matrix.starts.len() == pair[0].user as usize {
+                matrix.starts.push(matrix.item_of.len());
+            }
+            matrix.item_of.push(pair[0].item());
+            matrix.total.push(total as f32);
+            matrix.recent.push(recent as f32);
+            matrix.purchased.push(pair.iter().any(Event::purchase));
+        }
+        matrix.starts.push(matrix.item_of.len());
+        matrix
+    }
+}
+
+/// One row of the database. The fields are in the order in which they sort.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    user: u32,
+    item_and_purchase: u32,
+    at: u32,
+    weight: f32,
+}
+
+impl Event {
+    fn item(&self) -> u32 {
+        self.item_and_purchase >> 1
+    }
+
+    fn purchase(&self) -> bool {
+        self.item_and_purchase & 1 == 1
+    }
+
+    fn same_pair(&self, other: &Self) -> bool {
+        self.user == other.user && self.item() == other.item()
+    }
+
+    /// All fields, so that events with equal keys are interchangeable. Positive floats sort like their bits.
+    fn key(&self) -> u128 {
+        u128::from(self.user) << 96
+            | u128::from(self.item_and_purchase) << 64
+            | u128::from(self.at) << 32
+            | u128::from(self.weight.to_bits())
+    }
+}
+
+/// Dense numbers for ids, in the order of arrival. Only the first sight of a text allocates.
+#[derive(Debug, Default)]
+struct Interner {
+    ints: FxHashMap<i64, u32>,
+    texts: FxHashMap<Box<str>, u32>,
+}
+
+impl Interner {
+    fn index(&mut self, id: IdRef<'_>) -> u32 {
+        // Memory ends long before the 2^31 ids that an event has room for.
+        let next = (self.ints.len() + self.texts.len()) as u32;
+        match id {
+            IdRef::Int(value) => *self.ints.entry(value).or_insert(next),
+            IdRef::Text(text) => match self.texts.get(text) {
+                Some(index) => *index,
+                None => *self.texts.entry(text.into()).or_insert(next),
+            },
+        }
+    }
+
+    /// The ids in the order of their numbers.
+    fn ids(&self) -> Vec<Id> {
+        let ints = self.ints.iter().map(|(value, index)| (*index, Id::Int(*value)));
+        let texts = self.texts.iter().map(|(text, index)| (*index, Id::Text(text.clone())));
+        let mut ids: Vec<(u32, Id)> = ints.chain(texts).collect();
+        ids.sort_unstable_by_key(|(index, _)| *index);
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The ids in order, and for each number given out the position of its id in that order.
+    fn sorted(self) -> (Vec<Id>, Vec<u32>) {
+        let ints = self.ints.into_iter().map(|(value, index)| (Id::Int(value), index));
+        let texts = self.texts.into_iter().map(|(text, index)| (Id::Text(text), index));
+        let mut ids: Vec<(Id, u32)> = ints.chain(texts).collect();
+        ids.par_sort_unstable();
+        let mut positions = vec![0; ids.len()];
+        for (position, (_, index)) in ids.iter().enumerate() {
+            positions[*index as usize] = position as u32;
+        }
+        (ids.into_iter().map(|(id, _)| id).collect(), positions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    const NOW: i64 = 1_700_000_000;
+
+    fn days(count: u64) -> Decay {
+        Decay::half_life(Duration::from_secs(count * 86_400))
+    }
+
+    #[test]
+    fn decay_halves_at_each_half_life_and_spares_the_future() {
+        let decay = days(10);
+        assert_eq!(decay.factor(0), 1.0);
+        assert_eq!(decay.factor(10 * DAY), 0.5);
+        assert_eq!(decay.factor(30 * DAY), 0.125);
+        assert!((decay.factor(5 * DAY) - 0.5f64.sqrt()).abs() < 1e-12);
+        assert_eq!(decay.factor(-5 * DAY), 1.0);
+        assert_eq!(Decay::NONE.factor(1000 * DAY), 1.0);
+        assert_eq!(Decay::half_life(Duration::ZERO), Decay::NONE);
+    }
+
+    #[test]
+    fn events_of_a_user_with_an_item_are_merged() {
+        let mut builder = Interactions::builder();
+        builder.push(7, "b", NOW - 10 * DAY, 1.0, true);
+        builder.push(7, "a", NOW - 20 * DAY, 0.5, false);
+        builder.push("x", "b", NOW + DAY, 1.0, true);
+        builder.push(7, "b", NOW, 0.25, false);
+        assert_eq!(builder.len(), 4);
+        let matrix = builder.build(NOW, days(10), days(20));
+
+        assert_eq!(matrix.users(), [7.into(), "x".into()]);
+        assert_eq!(matrix.items(), ["a".into(), "b".into()]);
+        assert_eq!((matrix.user(7), matrix.user("x"), matrix.user("7")), (Some(0), Some(1), None));
+        assert_eq!((matrix.item("b"), matrix.item(&Id::from("c"))), (Some(1), None));
+        let history = matrix.history(0);
+        assert_eq!(history.items, [0, 1]);
+        assert_eq!(history.total, [0.5, 1.25]);
+        assert_eq!(history.recent, [0.125, 0.75]);
+        assert_eq!(history.purchased, [false, true]);
+        assert_eq!(matrix.history(1).recent, [1.0]);
+        assert_eq!(matrix.popularity(), [0.25, 0.5f64.sqrt() + 0.25 + 1.0]);
+        assert_eq!(matrix.pairs(), 3);
+    }
+
+    #[test]
+    fn weights_that_are_no_positive_number_are_left_out_and_counted() {
+        let mut builder = Interactions::builder();
+        for weight in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            builder.push(1, 1, NOW, weight, true);
+        }
+        assert!(builder.is_empty());
+        let matrix = builder.build(NOW, Decay::NONE, Decay::NONE);
+        assert_eq!((matrix.ignored(), matrix.pairs(), matrix.users().len()), (4, 0, 0));
+    }
+
+    #[test]
+    fn popularity_of_old_events_does_not_vanish() {
+        let mut builder = Interactions::builder();
+        builder.push(1, 1, NOW - 4000 * DAY, 1.0, true);
+        builder.push(1, 2, NOW - 4001 * DAY, 1.0, true);
+        let matrix = builder.build(NOW, days(1), days(1));
+        assert_eq!(matrix.popularity(), [1.0, 0.5]);
+    }
+
+    #[test]
+    fn moments_outside_of_the_range_count_as_its_ends() {
+        let mut builder = Interactions::builder();
+        builder.push(1, 1, i64::MIN, 1.0, true);
+        builder.push(1, 2, i64::MAX, 1.0, true);
+        let matrix = builder.build(10 * DAY, days(10), Decay::NONE);
+        assert_eq!(matrix.history(0).recent, [0.5, 1.0]);
+    }
+}
