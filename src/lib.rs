@@ -1,6 +1,38 @@
 //! warmd keeps a Redis cache warm from a SQL database.
+//!
+//! The modules, in the order of the data:
+//!
+//! ```text
+//! settings   how this process is set up                 typed, layered, secrets masked
+//! problems   mistakes in files, all in one pass         file:line:column
+//! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
+//! database   the only place that knows SQL engines      named parameters, rows as cells
+//! throttle   how fast                                   quotas of the job and of the process
+//! reader     one run's access to its database           retries, counts
+//! id         what users, products, categories are called
+//! targets    for whom                                   batches of the cross product
+//! produce    what                                       query, trending, recommend, similar
+//! cache      the only place that knows Redis            presence, write
+//! run        one run, top to bottom                     returns a record
+//! record     what happened
+//! history    where records are kept
+//! cli        one file per command
+//! ```
+
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cache;
+pub mod cli;
 pub mod database;
+pub mod history;
 pub mod id;
+pub mod job;
+pub mod problems;
 pub mod produce;
+pub mod reader;
+pub mod record;
+pub mod run;
+pub mod settings;
+pub mod targets;
+pub mod telemetry;
+pub mod throttle;

@@ -1,11 +1,130 @@
-//! What is computed for the targets: pure mathematics, the same bits whatever the order of the rows.
+//! What is computed for the targets.
+//!
+//! The mathematics is pure: events go in, rankings come out, without a database, a clock or a runtime. All of it runs
+//! on every core and gives the same bits whatever their number and whatever the order of the rows.
+//!
+//! ```text
+//! rows ─► Interactions ─┬─► Neighbours ─┬─► Recommender ─► lists per user and category
+//!         (users×items) ├─► Trend ──────┘
+//!                       └─► both also are results of their own
+//! ```
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{OnceCell, mpsc};
+
+use crate::{
+    id::Id,
+    job::{Job, Kind, Of},
+    reader::Reader,
+    record::{Cause, Failure, Meter},
+    targets::{Only, Target},
+};
 
 pub mod bm25;
+mod compute;
 pub mod interactions;
+mod lists;
+mod model;
 pub mod neighbours;
+mod object;
+mod query;
 pub mod ranking;
 pub mod scoring;
 pub mod trend;
+
+use model::Model;
+pub use query::Exploded;
+
+/// What there is for one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Produced {
+    /// A value: UTF-8 JSON.
+    Value(Vec<u8>),
+    /// Nothing was found.
+    Empty,
+    /// This target failed, for this reason.
+    Failed(String),
+}
+
+/// Computes values for one run of one job.
+pub struct Producer {
+    job: Arc<Job>,
+    reader: Arc<Reader>,
+    now: DateTime<Utc>,
+    meter: Arc<Meter>,
+    /// Built when the first key turns out to be due: a run that finds everything fresh asks nothing.
+    model: OnceCell<Option<Arc<Model>>>,
+}
+
+impl Producer {
+    /// Nothing is read yet.
+    pub fn new(job: Arc<Job>, reader: Arc<Reader>, now: DateTime<Utc>, meter: Arc<Meter>) -> Self {
+        Self { job, reader, now, meter, model: OnceCell::new() }
+    }
+
+    /// The values of some targets, in their order.
+    pub async fn produce(&self, targets: &[Target]) -> Result<Vec<Produced>, Failure> {
+        match &self.job.kind {
+            Kind::Query(query) => query::for_targets(&self.job, query, &self.reader, self.now, targets).await,
+            Kind::Trending(_) | Kind::Recommend(_) | Kind::Similar(_) => match self.model().await? {
+                Some(model) => lists::for_targets(&self.job, &model, targets, &self.meter).await,
+                None => Ok(vec![Produced::Empty; targets.len()]),
+            },
+        }
+    }
+
+    /// Whether targets come from what is computed, because the job lists none.
+    pub fn has_own_targets(&self) -> bool {
+        self.job.targets.is_empty() && matches!(self.job.kind, Kind::Similar(_))
+    }
+
+    /// Sends the targets that come from what is computed: every product, or user, of the events.
+    pub async fn own_targets(&self, only: &[Only], out: &mpsc::Sender<Vec<Target>>) -> Result<(), Failure> {
+        let (Kind::Similar(similar), Some(model)) = (&self.job.kind, self.model().await?) else {
+            return Ok(());
+        };
+        let ids = match similar.of {
+            Of::Products => model.interactions.items(),
+            Of::Users => model.interactions.users(),
+        };
+        let wanted = |id: &&Id| only.iter().all(|only| only.values.contains(id));
+        let ids: Vec<&Id> = ids.iter().filter(wanted).collect();
+        self.meter.targets.add(ids.len());
+        self.meter.keys.add(ids.len());
+        for chunk in ids.chunks(self.job.limits.batch.get() as usize) {
+            let batch = chunk.iter().map(|id| Target::from([Some((*id).clone())])).collect();
+            if out.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the keys and values of a query without targets.
+    pub async fn explode(&self, only: &[Only], out: &mpsc::Sender<Vec<Exploded>>) -> Result<(), Failure> {
+        match &self.job.kind {
+            Kind::Query(query) => {
+                query::explode(&self.job, query, &self.reader, self.now, only, &self.meter, out).await
+            }
+            Kind::Trending(_) | Kind::Recommend(_) | Kind::Similar(_) => Ok(()),
+        }
+    }
+
+    async fn model(&self) -> Result<Option<Arc<Model>>, Failure> {
+        let load = async || {
+            let model = Model::load(&self.job.kind, &self.reader, self.now, &self.meter).await;
+            // A value in the events is nobody's own: no smaller batch would get around it.
+            let model = model.map_err(|failure| match failure.cause {
+                Cause::Data => Failure { cause: Cause::Statement, ..failure },
+                _ => failure,
+            })?;
+            Ok(model.map(Arc::new))
+        };
+        self.model.get_or_try_init(load).await.cloned()
+    }
+}
 
 #[cfg(test)]
 mod tests;

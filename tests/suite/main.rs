@@ -1,6 +1,11 @@
 //! Everything that needs a real server, in one binary: each server is started once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod check;
+mod cli;
 mod database;
 mod recall;
+mod retail;
 mod servers;
+mod warm;
+mod world;

@@ -1,0 +1,126 @@
+//! Redis through one multiplexed connection that mends itself.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use redis::{
+    Client, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Entry, Error, Presence, Written};
+
+/// A Redis server; clones share the connection, on which several pipelines may be under way.
+#[derive(Clone)]
+pub struct RedisStore {
+    connection: ConnectionManager,
+    address: String,
+}
+
+impl RedisStore {
+    pub(super) async fn connect(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
+        let permanent = |why: String| Error { transient: false, message: why };
+        // The library's own message may quote the URL, and with it the password.
+        let client = Client::open(url.expose_secret()).map_err(|_| {
+            permanent("the Redis URL cannot be read; write for example redis://localhost:6379/0".into())
+        })?;
+        let address = client.get_connection_info().addr().to_string();
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(5)))
+            .set_response_timeout(Some(response_timeout))
+            // One retry per call: waiting longer is the caller's decision, who can say what it waits for.
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(200));
+        let connection = ConnectionManager::new_with_config(client, config).await;
+        match connection {
+            Ok(connection) => Ok(Self { connection, address }),
+            Err(error) => Err(describe(&address, &error)),
+        }
+    }
+
+    pub(super) async fn presence(&self, keys: &[String]) -> Result<Vec<Presence>, Error> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            pipeline.cmd("PTTL").arg(key);
+        }
+        let lives: Vec<i64> = self.send(&pipeline).await?;
+        Ok(lives.into_iter().map(presence).collect())
+    }
+
+    pub(super) async fn write(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {
+        let mut pipeline = Pipeline::with_capacity(entries.len());
+        for entry in entries {
+            let life = u64::try_from(entry.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+            let command = pipeline.cmd("SET").arg(&entry.key).arg(&entry.value).arg("PX").arg(life);
+            if entry.only_absent {
+                command.arg("NX");
+            }
+        }
+        // A refused command must not hide what became of the others.
+        pipeline.ignore_errors();
+        let replies: Vec<RedisResult<Value>> = self.send(&pipeline).await?;
+        Ok(replies
+            .into_iter()
+            .map(|reply| match reply {
+                Ok(Value::Nil) => Written::Existed,
+                Ok(_) => Written::Stored,
+                Err(error) => Written::Refused(words(&error)),
+            })
+            .collect())
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Presence)>, Error> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key);
+        let (value, life): (Option<Vec<u8>>, i64) = self.send(&pipeline).await?;
+        Ok(value.map(|value| (value, presence(life))))
+    }
+
+    /// Sends a pipeline. After a break the first call always fails, so that one is tried again; every command that we
+    /// send may be sent twice.
+    async fn send<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
+        let attempt = || {
+            let mut connection = self.connection.clone();
+            async move { pipeline.query_async(&mut connection).await }
+        };
+        attempt
+            .retry(
+                ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_times(3).with_jitter(),
+            )
+            .when(|error: &RedisError| is_transient(error) && !error.is_timeout())
+            .await
+            .map_err(|error| describe(&self.address, &error))
+    }
+}
+
+fn presence(milliseconds: i64) -> Presence {
+    match u64::try_from(milliseconds) {
+        Ok(left) => Presence::Expires(Duration::from_millis(left)),
+        Err(_) if milliseconds == -1 => Presence::Persistent,
+        Err(_) => Presence::Missing,
+    }
+}
+
+fn is_transient(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io => true,
+        ErrorKind::Server(_) => {
+            matches!(error.code(), Some("LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY"))
+        }
+        _ => false,
+    }
+}
+
+/// The server's words, on one line.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => error.to_string(),
+    }
+}
+
+fn describe(address: &str, error: &RedisError) -> Error {
+    Error { transient: is_transient(error), message: format!("Redis at {address}: {}", words(error)) }
+}

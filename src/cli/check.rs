@@ -1,0 +1,117 @@
+//! `warmd check`: is everything valid?
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::{
+    Abort, CONFIGURATION, Global, plan,
+    setup::{Setup, settings},
+};
+use crate::{
+    cache::Store,
+    job::Job,
+    problems::{Problem, Problems},
+    reader::Reader,
+    record::{Cause, Meter},
+    throttle::{Quotas, Throttle, Throttles},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Also connect, and have the servers prepare every statement
+    #[arg(long)]
+    connect: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
+    let (settings, problems) = settings(global)?;
+    let no_database = settings.database(None).is_err() && settings.database.url_file.is_none();
+    let setup = match Setup::with_problems(settings, problems) {
+        Ok(setup) => setup,
+        Err(problems) => return Ok(print_problems(&problems, options.json)),
+    };
+    let jobs: Vec<Arc<Job>> = setup.jobs.iter().cloned().map(Arc::new).collect();
+    let mut statements = 0;
+    if options.connect {
+        let url = setup.settings.redis.url().map_err(Abort::configuration)?;
+        let timeout = setup.settings.redis.response_timeout.0;
+        Store::connect(&url, timeout).await.map_err(Abort::unavailable)?;
+        let mut problems = Problems::default();
+        for job in &jobs {
+            statements += prepare(&setup, job, &mut problems).await?;
+        }
+        if let Err(problems) = problems.into_result() {
+            return Ok(print_problems(&problems, options.json));
+        }
+    }
+    let mut warnings = plan::warnings(&jobs);
+    if no_database && jobs.iter().any(|job| job.database.is_none()) {
+        warnings.push("no database URL is set; SQL was read as PostgreSQL's".to_owned());
+    }
+    if options.json {
+        println!("{}", json!({ "version": 1, "jobs": jobs.len(), "problems": [], "warnings": warnings }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let prepared =
+        if options.connect { format!(", {} prepared", plural(statements, "statement")) } else { String::new() };
+    println!("settings and {} are valid{prepared}", plural(jobs.len(), "job"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the server prepare every statement of a job, and looks for the columns that the job needs.
+async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<usize, Abort> {
+    let (database, timeout) = setup.settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
+    let throttle = || Arc::new(Throttle::new(Quotas::default()));
+    let reader = Reader::new(
+        database,
+        timeout,
+        Instant::now() + Duration::from_secs(60),
+        Arc::new(Throttles::new(throttle(), throttle())),
+        Arc::new(Meter::default()),
+    );
+    let required = job.required_columns();
+    for sql in job.statements() {
+        match reader.prepare(sql).await {
+            Ok(columns) => {
+                for (_, column) in required.iter().filter(|(of, _)| std::ptr::eq(*of, sql)) {
+                    if let Err(why) = crate::reader::require(&columns, column) {
+                        let position = Some(sql.origin.start);
+                        problems.0.push(Problem { file: sql.origin.file.clone(), position, message: why });
+                    }
+                }
+            }
+            Err(failure) if failure.cause == Cause::DatabaseUnreachable => return Err(failure.into()),
+            Err(failure) => problems.push_line(&failure.message),
+        }
+    }
+    Ok(job.statements().len())
+}
+
+fn print_problems(problems: &Problems, as_json: bool) -> ExitCode {
+    if as_json {
+        let list: Vec<_> = problems
+            .0
+            .iter()
+            .map(|problem| {
+                let (line, column) = problem.position.unzip();
+                json!({ "file": problem.file, "line": line, "column": column, "message": problem.message })
+            })
+            .collect();
+        println!("{}", json!({ "version": 1, "problems": list, "warnings": [] }));
+    } else {
+        eprintln!("{problems}");
+    }
+    ExitCode::from(CONFIGURATION)
+}

@@ -1,0 +1,105 @@
+//! `warmd jobs`: what is due when, and how it went last.
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::{Abort, Global, setup::Setup, table};
+use crate::{
+    job::{Job, duration::Span},
+    record::Record,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Print the jobs as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ticks shown a job.
+const TICKS: usize = 3;
+
+pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
+    let setup = Setup::load(global)?;
+    let history = setup.history().await;
+    let now = Utc::now();
+    let mut listed = Vec::new();
+    for job in &setup.jobs {
+        let last = match &history {
+            Some(history) => history.newest(Some(&job.name), 1).await?.into_iter().next(),
+            None => None,
+        };
+        listed.push((job, last));
+    }
+    if options.json {
+        let jobs: Vec<_> = listed.iter().map(|(job, last)| as_json(job, last.as_ref(), now)).collect();
+        println!("{}", json!({ "version": 1, "jobs": jobs }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = table::new(&["job", "kind", "schedule", "zone", "next ticks", "ttl", "refresh", "last run"], &[]);
+    for (job, last) in &listed {
+        table.add_row([
+            job.name.clone(),
+            job.kind.name().to_owned(),
+            job.schedule.as_ref().map_or("by hand".to_owned(), ToString::to_string),
+            job.schedule.as_ref().map_or(String::new(), |schedule| schedule.zone().to_string()),
+            if job.enabled { shown_ticks(job, now) } else { "disabled".to_owned() },
+            Span(job.ttl.longest).to_string(),
+            job.refresh.to_string(),
+            last.as_ref().map_or("never".to_owned(), |last| format!("{} {}", last.outcome, ago(now, last))),
+        ]);
+    }
+    println!("{}", table.trim_fmt());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown_ticks(job: &Job, now: DateTime<Utc>) -> String {
+    let Some(schedule) = &job.schedule else {
+        return "-".to_owned();
+    };
+    let ticks = schedule.ticks_after(now, TICKS);
+    let local = ticks.iter().map(|tick| tick.with_timezone(&schedule.zone()));
+    let mut day = now.with_timezone(&schedule.zone()).date_naive();
+    let shown: Vec<String> = local
+        .map(|tick| {
+            let format = if tick.date_naive() == day { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+            day = tick.date_naive();
+            tick.format(format).to_string()
+        })
+        .collect();
+    shown.join(", ")
+}
+
+pub(super) fn ago(now: DateTime<Utc>, record: &Record) -> String {
+    let seconds = (now - record.finished).num_seconds().max(0).unsigned_abs();
+    // Minutes are enough beyond the first, hours beyond the first day.
+    let unit = if seconds < 60 {
+        1
+    } else if seconds < 86_400 {
+        60
+    } else {
+        3600
+    };
+    format!("{} ago", Span(std::time::Duration::from_secs(seconds / unit * unit)))
+}
+
+fn as_json(job: &Job, last: Option<&Record>, now: DateTime<Utc>) -> serde_json::Value {
+    let ticks = job.schedule.as_ref().filter(|_| job.enabled).map(|schedule| schedule.ticks_after(now, TICKS));
+    json!({
+        "job": job.name,
+        "description": job.description,
+        "kind": job.kind.name(),
+        "enabled": job.enabled,
+        "database": job.database,
+        "schedule": job.schedule.as_ref().map(ToString::to_string),
+        "timezone": job.schedule.as_ref().map(|schedule| schedule.zone().to_string()),
+        "next_ticks": ticks.unwrap_or_default(),
+        "key": job.key.to_string(),
+        "ttl": Span(job.ttl.longest),
+        "refresh": job.refresh.to_string(),
+        "warning": job.cold_warning(now),
+        "last_run": last,
+    })
+}

@@ -1,0 +1,145 @@
+//! The command line: one file per command.
+
+use std::{fmt, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    problems::Problems,
+    record::{Cause, Failure},
+};
+
+mod check;
+mod demo;
+mod history;
+mod jobs;
+mod plan;
+mod progress;
+mod setup;
+mod table;
+mod warm;
+
+/// Keeps a Redis cache warm from a SQL database.
+#[derive(Parser)]
+#[command(name = "warmd", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args)]
+struct Global {
+    /// Settings file [default: /etc/warmd/warmd.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of job files
+    #[arg(long, global = true, value_name = "DIR")]
+    jobs_dir: Option<PathBuf>,
+    /// URL of the database: postgres://, mysql://, mariadb:// or sqlite:
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+    /// URL of Redis: redis://, rediss://, redis+unix:// or memory:
+    #[arg(long, global = true, value_name = "URL")]
+    redis: Option<String>,
+    /// What to log: error, warn, info, debug, trace or a filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run jobs now, once
+    Warm(warm::Options),
+    /// Show what a run would do, and write nothing
+    Plan(plan::Options),
+    /// Validate settings, jobs and SQL parameters without a network
+    Check(check::Options),
+    /// List jobs with their next ticks and last outcomes
+    Jobs(jobs::Options),
+    /// List past runs
+    History(history::Options),
+    /// Make a shop on embedded parts and warm it, to see how it works
+    Demo(demo::Options),
+}
+
+/// Why a command ended without doing its work: a text for stderr and an exit code.
+#[derive(Debug)]
+pub struct Abort {
+    code: u8,
+    message: String,
+}
+
+/// Something was not warmed.
+const NOT_WARMED: u8 = 1;
+/// EX_USAGE
+const USAGE: u8 = 64;
+/// EX_UNAVAILABLE
+const UNAVAILABLE: u8 = 69;
+/// EX_CONFIG
+const CONFIGURATION: u8 = 78;
+
+impl Abort {
+    fn usage(message: impl fmt::Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+
+    fn configuration(message: impl fmt::Display) -> Self {
+        Self { code: CONFIGURATION, message: message.to_string() }
+    }
+
+    fn unavailable(message: impl fmt::Display) -> Self {
+        Self { code: UNAVAILABLE, message: message.to_string() }
+    }
+}
+
+impl From<Problems> for Abort {
+    fn from(problems: Problems) -> Self {
+        Self::configuration(problems)
+    }
+}
+
+impl From<anyhow::Error> for Abort {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: NOT_WARMED, message: format!("{error:#}") }
+    }
+}
+
+impl From<Failure> for Abort {
+    fn from(failure: Failure) -> Self {
+        match failure.cause {
+            Cause::DatabaseUnreachable | Cause::RedisUnreachable => Self::unavailable(failure),
+            _ => Self { code: NOT_WARMED, message: failure.message },
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // A closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Warm(options) => warm::warm(&cli.global, &options).await,
+        Command::Plan(options) => plan::plan(&cli.global, &options).await,
+        Command::Check(options) => check::check(&cli.global, &options).await,
+        Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
+        Command::History(options) => history::history(&cli.global, &options).await,
+        Command::Demo(options) => demo::demo(&cli.global, &options).await,
+    };
+    match result {
+        Ok(code) => code,
+        Err(abort) => {
+            eprintln!("{}", abort.message);
+            ExitCode::from(abort.code)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `warmd plan`: what a run would do.
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::{
+    Abort, Global, progress,
+    setup::{Selection, Setup, concerned},
+    table, warm,
+};
+use crate::{
+    job::{Job, duration::Span},
+    record::{Meter, Record},
+    run,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A key that two jobs would write, or one job twice.
+struct Collision {
+    key: String,
+    jobs: [String; 2],
+}
+
+pub(super) async fn plan(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
+    let setup = Setup::load(global)?;
+    let jobs = setup.select(&options.selection.jobs)?;
+    let mut request = options.selection.request(&jobs)?;
+    request.dry = true;
+    let jobs = concerned(jobs, &request);
+    let connected = setup.connect(&jobs).await?;
+    let history = setup.history().await;
+    let mut records = Vec::new();
+    let mut owners: HashMap<String, usize> = HashMap::new();
+    let mut collisions = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let Some(around) = connected.around(job) else { continue };
+        request.keys_seen = Some(Mutex::new(Vec::new()));
+        request.expected = match &history {
+            Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
+            None => Duration::ZERO,
+        };
+        let meter = Arc::new(Meter::default());
+        records.push(progress::show(&job.name, &meter, options.json, run::run(job, around, &request, &meter)).await);
+        let keys = request.keys_seen.take().map(Mutex::into_inner);
+        for key in keys.map(|keys| keys.unwrap_or_else(PoisonError::into_inner)).unwrap_or_default() {
+            match owners.get(&key) {
+                Some(&owner) => {
+                    let jobs = [jobs[owner].name.clone(), job.name.clone()];
+                    collisions.push(Collision { key, jobs });
+                }
+                None => {
+                    owners.insert(key, index);
+                }
+            }
+        }
+    }
+    let warnings = warnings(&jobs);
+    if options.json {
+        print_json(&jobs, &records, &collisions, &warnings);
+    } else {
+        print(&jobs, &records, &collisions, &warnings);
+    }
+    Ok(warm::exit_code(&records))
+}
+
+/// What schedules and TTLs leave cold.
+pub(super) fn warnings(jobs: &[Arc<Job>]) -> Vec<String> {
+    let now = Utc::now();
+    jobs.iter().filter_map(|job| Some(format!("{}: {}", job.name, job.cold_warning(now)?))).collect()
+}
+
+/// The least time that the job's own quota leaves for its keys.
+fn time_at_quota(job: &Job, record: &Record) -> Option<Duration> {
+    let quota = job.limits.keys_per_second?;
+    Some(Duration::from_secs_f64((record.counts.written as f64 / f64::from(quota.get())).ceil()))
+}
+
+fn print(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnings: &[String]) {
+    let headers = [
+        "job",
+        "targets",
+        "keys",
+        "fresh",
+        "stale",
+        "missing",
+        "to write",
+        "empty",
+        "failed",
+        "bytes",
+        "at quota",
+        "statements",
+    ];
+    let mut table = table::new(&headers, &(1..headers.len()).collect::<Vec<_>>());
+    for (job, record) in jobs.iter().zip(records) {
+        let counts = record.counts;
+        let numbers = [counts.targets, counts.keys, counts.fresh, counts.stale, counts.missing, counts.written];
+        let mut row = vec![job.name.clone()];
+        row.extend(numbers.map(table::number));
+        row.extend([counts.empty, counts.failed].map(table::number));
+        row.push(table::bytes(record.bytes));
+        row.push(time_at_quota(job, record).map_or("-".to_owned(), |time| Span(time).to_string()));
+        row.push(table::number(record.queries));
+        table.add_row(row);
+    }
+    println!("{}", table.trim_fmt());
+    for (job, record) in jobs.iter().zip(records) {
+        if let Some(error) = &record.first_error {
+            eprintln!("{}: {error}", job.name);
+        }
+    }
+    for collision in collisions.iter().take(5) {
+        let [first, second] = &collision.jobs;
+        eprintln!("warning: key {} would be written by `{first}` and by `{second}`", collision.key);
+    }
+    if collisions.len() > 5 {
+        eprintln!("warning: and {} more keys that two targets share", collisions.len() - 5);
+    }
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    println!("nothing was written");
+}
+
+fn print_json(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnings: &[String]) {
+    let plans: Vec<_> = jobs
+        .iter()
+        .zip(records)
+        .map(|(job, record)| {
+            json!({
+                "job": job.name,
+                "targets": record.counts.targets,
+                "keys": record.counts.keys,
+                "fresh": record.counts.fresh,
+                "stale": record.counts.stale,
+                "missing": record.counts.missing,
+                "to_write": record.counts.written,
+                "empty": record.counts.empty,
+                "failed": record.counts.failed,
+                "bytes": record.bytes,
+                "queries": record.queries,
+                "rows": record.rows,
+                "seconds_at_quota": time_at_quota(job, record).map(|time| time.as_secs()),
+                "first_error": record.first_error,
+            })
+        })
+        .collect();
+    let shared: Vec<_> =
+        collisions.iter().map(|collision| json!({ "key": collision.key, "jobs": collision.jobs })).collect();
+    println!("{}", json!({ "version": 1, "plans": plans, "collisions": shared, "warnings": warnings }));
+}

@@ -1,0 +1,131 @@
+//! `warmd warm`: run jobs now, once.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    Abort, Global, NOT_WARMED, UNAVAILABLE, progress,
+    setup::{Connected, Selection, Setup, concerned},
+    table,
+};
+use crate::{
+    history::History,
+    job::Job,
+    record::{Cause, Meter, Outcome, Record},
+    run::{self, Request},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print the records as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
+    let setup = Setup::load(global)?;
+    let jobs = setup.select(&options.selection.jobs)?;
+    let mut request = options.selection.request(&jobs)?;
+    let jobs = concerned(jobs, &request);
+    let connected = Arc::new(setup.connect(&jobs).await?);
+    let history = setup.history().await;
+    stop_on_signal(Arc::clone(&connected));
+    let records = warm_all(&jobs, &connected, history.as_ref(), &mut request, options.json).await;
+    if options.json {
+        println!("{}", json!({ "version": 1, "runs": records }));
+    } else {
+        print_summary(&records);
+    }
+    if let Some(history) = &history {
+        let oldest = chrono::Utc::now() - setup.settings.history.keep.0;
+        if let Err(error) = history.forget_before(oldest).await {
+            tracing::warn!("old records stay: {error:#}");
+        }
+    }
+    Ok(exit_code(&records))
+}
+
+/// Runs jobs one after the other and records each run.
+pub(super) async fn warm_all(
+    jobs: &[Arc<Job>],
+    connected: &Connected,
+    history: Option<&History>,
+    request: &mut Request,
+    quiet: bool,
+) -> Vec<Record> {
+    let mut records = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let Some(around) = connected.around(job) else { continue };
+        if around.shutdown.is_cancelled() {
+            break;
+        }
+        request.expected = match history {
+            Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
+            None => Duration::ZERO,
+        };
+        let meter = Arc::new(Meter::default());
+        let record = progress::show(&job.name, &meter, quiet, run::run(job, around, request, &meter)).await;
+        if let Some(history) = history
+            && let Err(error) = history.add(&record).await
+        {
+            tracing::warn!("{}: {error:#}", job.name);
+        }
+        records.push(record);
+    }
+    records
+}
+
+/// The first signal lets the runs end at a safe point; a second one ends the process at once.
+fn stop_on_signal(connected: Arc<Connected>) {
+    tokio::spawn(async move {
+        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+            return;
+        };
+        let mut signal = async || {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        signal().await;
+        eprintln!("stopping at the next batch; once more to stop at once");
+        connected.shutdown();
+        signal().await;
+        std::process::exit(i32::from(NOT_WARMED));
+    });
+}
+
+pub(super) fn print_summary(records: &[Record]) {
+    println!("{}", table::summary(records));
+    for record in records {
+        if let Some(error) = &record.first_error {
+            eprintln!("{}: {}: {error}", record.job, record.outcome);
+        } else if record.outcome == Outcome::Interrupted {
+            eprintln!("{}: interrupted, {} keys not reached", record.job, record.counts.unreached);
+        }
+        if record.counts.foreign > 0 {
+            let foreign = record.counts.foreign;
+            eprintln!("{}: {foreign} keys have no TTL, so they are another owner's and were left alone", record.job);
+        }
+    }
+    let sum = |count: fn(&Record) -> u64| records.iter().map(count).sum::<u64>();
+    let (keys, fresh) = (sum(|record| record.counts.keys), sum(|record| record.counts.fresh));
+    if keys > 0 && keys == fresh {
+        println!("nothing to write: all {} keys are fresh", table::number(keys));
+    }
+}
+
+pub(super) fn exit_code(records: &[Record]) -> ExitCode {
+    let unreachable =
+        |record: &Record| matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
+    if records.iter().any(unreachable) {
+        ExitCode::from(UNAVAILABLE)
+    } else if records.iter().all(|record| record.outcome == Outcome::Ok) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WARMED)
+    }
+}

@@ -1,0 +1,239 @@
+//! Mistakes in files that people write, all of them in one pass, each with its place.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer},
+};
+
+/// One mistake, printed as `file:line:column: message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file as it was named to us, or another source such as `environment`.
+    pub file: PathBuf,
+    /// Line and column in characters, from 1; absent when the mistake is the file itself.
+    pub position: Option<(usize, usize)>,
+    /// The reason and, where there is one, the likely meant word.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((line, column)) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Everything that is wrong, in the order of files and lines; as an error it means exit code 78.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Adds a mistake that has no place within its file.
+    pub fn push(&mut self, file: &Path, message: impl Into<String>) {
+        self.0.push(Problem { file: file.to_owned(), position: None, message: message.into() });
+    }
+
+    /// Adds a mistake that is told as `file:line:column: message` already.
+    pub fn push_line(&mut self, text: &str) {
+        let mut pieces = text.splitn(4, ':');
+        let parsed = (|| {
+            let file = PathBuf::from(pieces.next()?);
+            let position = (pieces.next()?.parse().ok()?, pieces.next()?.parse().ok()?);
+            Some(Problem { file, position: Some(position), message: pieces.next()?.trim_start().to_owned() })
+        })();
+        let whole = || Problem { file: PathBuf::from("database"), position: None, message: text.to_owned() };
+        self.0.push(parsed.unwrap_or_else(whole));
+    }
+
+    /// `Err` with everything found so far, in reading order, or `Ok` when nothing was.
+    pub fn into_result(mut self) -> Result<(), Self> {
+        self.0.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
+        self.0.dedup();
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A TOML file and the mistakes found in it.
+pub struct Document<'p> {
+    path: PathBuf,
+    text: String,
+    /// Dotted paths of entries that were taken out because they were wrong: nobody needs to hear that they are missing.
+    removed: HashSet<String>,
+    problems: &'p mut Problems,
+}
+
+impl<'p> Document<'p> {
+    /// Wraps the text of a file; nothing is parsed yet.
+    pub fn new(path: &Path, text: String, problems: &'p mut Problems) -> Self {
+        Self { path: path.to_owned(), text, removed: HashSet::new(), problems }
+    }
+
+    /// The file, as it was named to us.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Adds a mistake at a byte range of the text.
+    pub fn problem(&mut self, span: Range<usize>, message: impl Into<String>) {
+        let position = Some(position(&self.text, span.start));
+        self.problems.0.push(Problem { file: self.path.clone(), position, message: message.into() });
+    }
+
+    /// Adds a mistake of another file or of this one as a whole.
+    pub fn problem_in(&mut self, file: &Path, position: Option<(usize, usize)>, message: impl Into<String>) {
+        self.problems.0.push(Problem { file: file.to_owned(), position, message: message.into() });
+    }
+
+    /// True when the entry stands in the file but was wrong.
+    pub fn was_wrong(&self, entry: &str) -> bool {
+        self.removed.contains(entry)
+    }
+
+    /// Reads the text into a `T`. A wrong entry is reported, taken out and the rest read again, so that one pass finds
+    /// every mistake and the caller can go on checking what is left; `None` when nothing could be read.
+    pub fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
+        let text = std::mem::take(&mut self.text);
+        let result = self.read_text(&text);
+        self.text = text;
+        result
+    }
+
+    fn read_text<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
+        let (mut table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            self.report(text, error.span().unwrap_or(0..0), error.message().to_owned());
+        }
+        if !errors.is_empty() {
+            return None;
+        }
+        loop {
+            let error = match T::deserialize(Deserializer::from(table.clone())) {
+                Ok(value) => return Some(value),
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or(0..0);
+            let Some(entry) = take_entry(table.get_mut(), &span) else {
+                self.report(text, span, error.message().to_owned());
+                return None;
+            };
+            let message = explain(&entry, error.message());
+            self.report(text, span, message);
+            self.removed.insert(entry);
+        }
+    }
+
+    fn report(&mut self, text: &str, span: Range<usize>, message: String) {
+        let position = Some(position(text, span.start));
+        self.problems.0.push(Problem { file: self.path.clone(), position, message });
+    }
+}
+
+/// Line and column in characters, from 1, of a byte offset.
+pub fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Removes the innermost entry that contains `span`; its dotted path.
+fn take_entry(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    let holds = |outer: &Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    let (name, at_key) = table.iter().find_map(|(key, value)| {
+        let at_key = holds(&key.span());
+        // The header of a table spans its name only, so a child may lie outside of its parent.
+        let inside = match value.get_ref() {
+            DeValue::Table(inner) => holds(&value.span()) || contains(inner, span),
+            _ => holds(&value.span()),
+        };
+        (at_key || inside).then(|| (key.get_ref().to_string(), at_key))
+    })?;
+    if !at_key
+        && let Some(value) = table.get_mut(name.as_str())
+        && let DeValue::Table(inner) = value.get_mut()
+        && let Some(rest) = take_entry(inner, span)
+    {
+        return Some(format!("{name}.{rest}"));
+    }
+    table.remove(name.as_str());
+    Some(name)
+}
+
+fn contains(table: &DeTable<'_>, span: &Range<usize>) -> bool {
+    let holds = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    table.iter().any(|(key, value)| {
+        holds(key.span())
+            || holds(value.span())
+            || matches!(value.get_ref(), DeValue::Table(inner) if contains(inner, span))
+    })
+}
+
+/// Serde's words for an unknown field become ours, with the likely meant one; other messages name their entry.
+fn explain(entry: &str, message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if message.starts_with("unknown field") {
+        let word = quoted.next().unwrap_or(entry).to_owned();
+        let known: Vec<&str> = quoted.collect();
+        return unknown("key", &word, &known);
+    }
+    if message.starts_with("unknown variant") {
+        let word = quoted.next().unwrap_or_default().to_owned();
+        let known: Vec<&str> = quoted.collect();
+        return format!("`{entry}`: {}", unknown("value", &word, &known));
+    }
+    format!("`{entry}`: {message}")
+}
+
+/// "unknown key `tttl`, did you mean `ttl`?", or the list of what is known when nothing is near.
+pub fn unknown<S: AsRef<str>>(what: &str, word: &str, known: &[S]) -> String {
+    match nearest(word, known) {
+        Some(meant) => format!("unknown {what} `{word}`, did you mean `{meant}`?"),
+        None if known.is_empty() => format!("unknown {what} `{word}`"),
+        None => {
+            let list: Vec<String> = known.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+            format!("unknown {what} `{word}`; known here: {}", list.join(", "))
+        }
+    }
+}
+
+/// The known word that differs from `word` by a slip of the fingers.
+pub fn nearest<'k, S: AsRef<str>>(word: &str, known: &'k [S]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), &name.as_ref().to_lowercase()), name.as_ref()))
+        .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// A value and where it stands in its file.
+pub type At<T> = Spanned<T>;

@@ -1,0 +1,257 @@
+//! Rows become values.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher, BuildHasherDefault},
+};
+
+use chrono::{DateTime, Utc};
+use rustc_hash::FxHasher;
+use tokio::sync::mpsc;
+
+use super::{Produced, object::Members};
+use crate::{
+    database::{Argument, Cell, Row, Value},
+    job::{Each, Job, Query},
+    reader::{Columns, Reader},
+    record::{Failure, Meter},
+    targets::{Only, Target},
+};
+
+/// A key and its value, from a statement that needs no targets.
+pub struct Exploded {
+    /// What the key template gave, or why it gave nothing.
+    pub key: Result<String, String>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// The values of some targets, by one statement.
+pub(super) async fn for_targets(
+    job: &Job,
+    query: &Query,
+    reader: &Reader,
+    now: DateTime<Utc>,
+    targets: &[Target],
+) -> Result<Vec<Produced>, Failure> {
+    let mut arguments = query.sql.arguments(now);
+    let names: Vec<&str> = job.targets.iter().map(|list| list.name.as_str()).collect();
+    for (list, name) in names.iter().enumerate().filter(|(_, name)| query.sql.uses(name)) {
+        arguments.insert((*name).to_owned(), Argument::Many(distinct(targets, list)));
+    }
+    // Targets are found again by text, because a user's id may be an integer in one table and a decimal in another.
+    let index: HashMap<String, usize> = targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| {
+            (joined(target.iter().map(|id| id.as_ref().map(|id| Cow::Owned(id.to_string())))), index)
+        })
+        .collect();
+    let start = |columns: &Columns<'_>| {
+        let keys = names.iter().map(|name| columns.require(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok((keys, Members::new(columns, &names, &query.json)?, vec![Produced::Empty; targets.len()]))
+    };
+    let (_, _, mut produced) = reader
+        .fold(&query.sql, &arguments, start, |(keys, values, produced), row| {
+            let cells = keys.iter().map(|key| row.cell(*key)).collect::<Result<Vec<_>, _>>().map_err(|e| e.message)?;
+            // A statement may return more than it was asked for.
+            if let Some(&target) = index.get(&joined(cells.iter().map(Cell::text))) {
+                gather(&mut produced[target], query.each, |out| values.write_object(row, out));
+            }
+            Ok(())
+        })
+        .await?;
+    if query.each == Each::List {
+        for value in &mut produced {
+            if let Produced::Value(list) = value {
+                list.push(b']');
+            }
+        }
+    }
+    Ok(produced)
+}
+
+/// Takes one more row into a target's value. A list stays open until all rows were seen.
+fn gather(value: &mut Produced, each: Each, write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) {
+    let result = match (each, &mut *value) {
+        (Each::Row, Produced::Empty) => {
+            let mut out = Vec::new();
+            write(&mut out).map(|()| out)
+        }
+        (Each::Row, Produced::Value(_)) => Err(SECOND_ROW.to_owned()),
+        (Each::List, Produced::Empty) => {
+            let mut out = vec![b'['];
+            write(&mut out).map(|()| out)
+        }
+        (Each::List, Produced::Value(list)) => {
+            let mut out = std::mem::take(list);
+            out.push(b',');
+            write(&mut out).map(|()| out)
+        }
+        (_, Produced::Failed(_)) => return,
+    };
+    *value = result.map_or_else(Produced::Failed, Produced::Value);
+}
+
+const SECOND_ROW: &str = "a second row for the same key; gather rows with each = \"list\", or make the key finer";
+
+fn distinct(targets: &[Target], list: usize) -> Vec<Value> {
+    let mut seen = HashSet::new();
+    let ids = targets.iter().filter_map(|target| target[list].as_ref()).filter(|id| seen.insert(*id));
+    ids.map(Value::from).collect()
+}
+
+fn joined<'c>(texts: impl Iterator<Item = Option<Cow<'c, str>>>) -> String {
+    texts.fold(String::new(), |mut joined, text| {
+        joined.push_str(text.as_deref().unwrap_or("\0"));
+        joined.push('\u{1f}');
+        joined
+    })
+}
+
+/// How many keys back a key is recognised when it comes again. Bounded, because a statement may give any number.
+const REMEMBERED: usize = 1 << 16;
+
+/// A chunk of exploded values is sent at this size.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Runs the statement of a job without targets and sends a value a key.
+///
+/// The rows of a list must come one after the other; a key that comes back is an error of that key.
+pub(super) async fn explode(
+    job: &Job,
+    query: &Query,
+    reader: &Reader,
+    now: DateTime<Utc>,
+    only: &[Only],
+    meter: &Meter,
+    out: &mpsc::Sender<Vec<Exploded>>,
+) -> Result<(), Failure> {
+    let chunk = job.limits.batch.get() as usize;
+    let state = reader
+        .stream(
+            &query.sql,
+            &query.sql.arguments(now),
+            |columns| Explosion::new(job, query, only, columns),
+            |state, row| {
+                state.take(job, query, only, row)?;
+                let full = state.done.len() >= chunk || state.bytes >= CHUNK_BYTES;
+                Ok(full.then(|| state.send(meter)))
+            },
+            out,
+        )
+        .await?;
+    let mut state = state;
+    state.close(query.each);
+    if !state.done.is_empty() {
+        let _ = out.send(state.send(meter)).await;
+    }
+    Ok(())
+}
+
+struct Explosion {
+    /// Columns of the key's variables.
+    keys: Vec<(String, usize)>,
+    values: Members,
+    /// The list that rows are being gathered for.
+    open: Option<Exploded>,
+    done: Vec<Exploded>,
+    bytes: usize,
+    recent: HashSet<u64, BuildHasherDefault<FxHasher>>,
+    oldest_first: VecDeque<u64>,
+}
+
+impl Explosion {
+    fn new(job: &Job, query: &Query, only: &[Only], columns: &Columns<'_>) -> Result<Self, String> {
+        let names: Vec<&str> = job.key.variables().collect();
+        let column = |name: &str| Ok((name.to_owned(), columns.require(name)?));
+        let keys = names.iter().map(|name| column(name)).collect::<Result<Vec<_>, String>>()?;
+        for only in only {
+            if !names.contains(&only.name.as_str()) {
+                return Err(crate::problems::unknown("target", &only.name, &names));
+            }
+        }
+        Ok(Self {
+            keys,
+            values: Members::new(columns, &names, &query.json)?,
+            open: None,
+            done: Vec::new(),
+            bytes: 0,
+            recent: HashSet::default(),
+            oldest_first: VecDeque::new(),
+        })
+    }
+
+    fn take(&mut self, job: &Job, query: &Query, only: &[Only], row: &Row) -> Result<(), String> {
+        let cells = self.keys.iter().map(|(_, index)| row.cell(*index)).collect::<Result<Vec<_>, _>>();
+        let cells = cells.map_err(|error| error.message)?;
+        let texts: Vec<Option<Cow<'_, str>>> = cells.iter().map(Cell::text).collect();
+        let text = |name: &str| {
+            let at = self.keys.iter().position(|(key, _)| key == name)?;
+            texts[at].as_deref()
+        };
+        let wanted = |only: &Only| only.values.iter().any(|value| text(&only.name) == Some(value.to_string().as_str()));
+        if !only.iter().all(wanted) {
+            return Ok(());
+        }
+        let key = job.key.render(text);
+        match (query.each, &mut self.open) {
+            (Each::List, Some(open)) if open.key == key => {
+                open.value.push(b',');
+                if let Err(why) = self.values.write_object(row, &mut open.value) {
+                    open.key = Err(why);
+                }
+            }
+            (each, _) => {
+                self.close(each);
+                let key = key.and_then(|key| self.first_time(&key, each).map(|()| key));
+                let mut value = Vec::new();
+                if each == Each::List {
+                    value.push(b'[');
+                }
+                let key = self.values.write_object(row, &mut value).and(key);
+                self.open = Some(Exploded { key, value });
+                if each == Each::Row {
+                    self.close(each);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the value that is being gathered.
+    fn close(&mut self, each: Each) {
+        if let Some(mut open) = self.open.take() {
+            if each == Each::List {
+                open.value.push(b']');
+            }
+            self.bytes += open.value.len();
+            self.done.push(open);
+        }
+    }
+
+    fn send(&mut self, meter: &Meter) -> Vec<Exploded> {
+        self.bytes = 0;
+        meter.targets.add(self.done.len());
+        meter.keys.add(self.done.len());
+        std::mem::take(&mut self.done)
+    }
+
+    fn first_time(&mut self, key: &str, each: Each) -> Result<(), String> {
+        let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
+        if !self.recent.insert(hash) {
+            return Err(match each {
+                Each::Row => format!("{key}: {SECOND_ROW}"),
+                Each::List => format!("{key}: its rows do not come one after the other; add ORDER BY to the statement"),
+            });
+        }
+        self.oldest_first.push_back(hash);
+        if self.oldest_first.len() > REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! One run's access to its database: connections reused, statements throttled and counted, passing errors retried.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::mpsc;
+
+use crate::{
+    database::{Arguments, Connection, Database, Error, ErrorKind, Row},
+    job::Sql,
+    problems::nearest,
+    record::{Cause, Failure, Meter},
+    throttle::Throttles,
+};
+
+/// Reads for one run, or for one `plan` or `check`.
+pub struct Reader {
+    database: Database,
+    statement_timeout: Duration,
+    /// No statement outlives the run's own time limit.
+    deadline: Instant,
+    throttles: Arc<Throttles>,
+    meter: Arc<Meter>,
+    /// As many as batches were ever under way at once.
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// The columns of a statement.
+pub struct Columns<'r>(&'r [String]);
+
+impl Columns<'_> {
+    /// The index of a column.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|column| column == name)
+    }
+
+    /// The index of a column that must be there.
+    pub fn require(&self, name: &str) -> Result<usize, String> {
+        require(self.0, name)
+    }
+
+    /// All names in order.
+    pub fn names(&self) -> &[String] {
+        self.0
+    }
+}
+
+/// The index of a column that must be there, or what there is instead.
+pub fn require(columns: &[String], name: &str) -> Result<usize, String> {
+    columns.iter().position(|column| column == name).ok_or_else(|| {
+        let advice = match nearest(name, columns) {
+            Some(meant) => format!("did you mean `{meant} AS {name}`?"),
+            None => format!("it has {}", columns.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+        };
+        format!("the statement has no column `{name}`; {advice}")
+    })
+}
+
+/// How one attempt at a statement ended, when the connection held.
+enum Attempt<S> {
+    Done(S),
+    /// What the statement gave is of no use, for this reason.
+    Refused(String),
+}
+
+impl Reader {
+    /// A reader that has no connection yet.
+    pub fn new(
+        database: Database,
+        statement_timeout: Duration,
+        deadline: Instant,
+        throttles: Arc<Throttles>,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { database, statement_timeout, deadline, throttles, meter, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Runs a statement and folds its rows: `start` sees the columns, `step` every row.
+    ///
+    /// After a passing error everything begins again with `start`, so a result is never made of two attempts.
+    pub async fn fold<S>(
+        &self,
+        sql: &Sql,
+        arguments: &Arguments,
+        start: impl Fn(&Columns<'_>) -> Result<S, String>,
+        mut step: impl FnMut(&mut S, &Row) -> Result<(), String>,
+    ) -> Result<S, Failure> {
+        let step = |state: &mut S, row: &Row| step(state, row).map(|()| None::<()>);
+        self.read(sql, arguments, start, step, None).await
+    }
+
+    /// Runs a statement and sends on what `step` makes of its rows; a full channel holds the database back.
+    ///
+    /// A passing error is retried as long as nothing was sent. Ends early, and well, when nobody listens any more.
+    pub async fn stream<S, T>(
+        &self,
+        sql: &Sql,
+        arguments: &Arguments,
+        start: impl Fn(&Columns<'_>) -> Result<S, String>,
+        step: impl FnMut(&mut S, &Row) -> Result<Option<T>, String>,
+        out: &mpsc::Sender<T>,
+    ) -> Result<S, Failure> {
+        self.read(sql, arguments, start, step, Some(out)).await
+    }
+
+    async fn read<S, T>(
+        &self,
+        sql: &Sql,
+        arguments: &Arguments,
+        start: impl Fn(&Columns<'_>) -> Result<S, String>,
+        mut step: impl FnMut(&mut S, &Row) -> Result<Option<T>, String>,
+        out: Option<&mpsc::Sender<T>>,
+    ) -> Result<S, Failure> {
+        let mut delays = delays();
+        let mut sent = false;
+        loop {
+            let error = match self.attempt(sql, arguments, &start, &mut step, out, &mut sent).await {
+                Ok(Attempt::Done(state)) => return Ok(state),
+                Ok(Attempt::Refused(why)) => return Err(refusal(sql, &why)),
+                Err(error) => error,
+            };
+            let delay = match error.kind {
+                ErrorKind::Permanent | ErrorKind::Data => None,
+                ErrorKind::Unreachable | ErrorKind::Transient => delays.next(),
+            };
+            match delay {
+                Some(delay) if !sent && Instant::now() + delay < self.deadline => {
+                    tracing::warn!(error = %error, "{}: trying again in {delay:.1?}", sql.origin.file.display());
+                    tokio::time::sleep(delay).await;
+                }
+                _ => return Err(failure(sql, &error)),
+            }
+        }
+    }
+
+    async fn attempt<S, T>(
+        &self,
+        sql: &Sql,
+        arguments: &Arguments,
+        start: &impl Fn(&Columns<'_>) -> Result<S, String>,
+        step: &mut impl FnMut(&mut S, &Row) -> Result<Option<T>, String>,
+        out: Option<&mpsc::Sender<T>>,
+        sent: &mut bool,
+    ) -> Result<Attempt<S>, Error> {
+        self.throttles.query().await;
+        let began = Instant::now();
+        let mut held_back = Duration::ZERO;
+        let mut connection = self.connection().await?;
+        self.meter.queries.add(1);
+        let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let mut rows = connection.query(&sql.statement, arguments, self.statement_timeout.min(left)).await?;
+        let mut state = match start(&Columns(rows.columns())) {
+            Ok(state) => state,
+            Err(why) => return Ok(Attempt::Refused(why)),
+        };
+        let mut count = 0;
+        let mut listened_to = true;
+        while listened_to && let Some(row) = rows.next().await? {
+            count += 1;
+            match step(&mut state, &row) {
+                Ok(None) => {}
+                Ok(Some(item)) => {
+                    *sent = true;
+                    let waiting = Instant::now();
+                    if let Some(out) = out {
+                        listened_to = out.send(item).await.is_ok();
+                    }
+                    held_back += waiting.elapsed();
+                }
+                Err(why) => return Ok(Attempt::Refused(why)),
+            }
+        }
+        drop(rows);
+        self.meter.rows.add(count);
+        self.meter.database.add_time(began.elapsed().saturating_sub(held_back));
+        self.give_back(connection);
+        Ok(Attempt::Done(state))
+    }
+
+    /// Has the server parse and plan a statement; its columns.
+    pub async fn prepare(&self, sql: &Sql) -> Result<Vec<String>, Failure> {
+        let mut connection = self.connection().await.map_err(|error| failure(sql, &error))?;
+        let columns = connection.prepare(&sql.statement).await.map_err(|error| failure(sql, &error))?;
+        self.give_back(connection);
+        Ok(columns)
+    }
+
+    async fn connection(&self) -> Result<Connection, Error> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => self.database.connect().await,
+        }
+    }
+
+    fn give_back(&self, connection: Connection) {
+        if connection.is_usable() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+/// Half a second, doubling, five times: a failover takes some seconds, and the run's own time limit bounds the rest.
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(10))
+        .with_max_times(5)
+        .with_jitter()
+        .build()
+}
+
+/// A statement's failure in the server's words, with its place in the file.
+fn failure(sql: &Sql, error: &Error) -> Failure {
+    let cause = match error.kind {
+        ErrorKind::Unreachable => Cause::DatabaseUnreachable,
+        ErrorKind::Transient | ErrorKind::Permanent => Cause::Statement,
+        ErrorKind::Data => Cause::Data,
+    };
+    let message = match (error.kind, error.position) {
+        (ErrorKind::Unreachable, _) => error.message.clone(),
+        (_, Some(position)) => {
+            let (line, column) = sql.origin.place(position);
+            format!("{}:{line}:{column}: {}", sql.origin.file.display(), error.message)
+        }
+        (_, None) => format!("{}: {}", sql.origin.file.display(), error.message),
+    };
+    Failure { cause, message }
+}
+
+/// A statement that runs, but whose rows are of no use.
+fn refusal(sql: &Sql, why: &str) -> Failure {
+    let (line, column) = sql.origin.start;
+    Failure { cause: Cause::Statement, message: format!("{}:{line}:{column}: {why}", sql.origin.file.display()) }
+}

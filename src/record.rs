@@ -1,0 +1,268 @@
+//! What happened in a run, in numbers and words.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// One run, told once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Unique, and sorted by time (UUID version 7).
+    pub run_id: String,
+    /// The job's name.
+    pub job: String,
+    /// Who ran it.
+    pub instance: String,
+    /// Why it ran.
+    pub trigger: Trigger,
+    /// The tick that it belongs to, for scheduled runs.
+    pub scheduled: Option<DateTime<Utc>>,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub finished: DateTime<Utc>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What kept it from `ok`.
+    pub cause: Option<Cause>,
+    /// The first error, with its place where it has one.
+    pub first_error: Option<String>,
+    /// Keys and what became of them.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Bytes of the values written.
+    pub bytes: u64,
+    /// Statements sent to the database.
+    pub queries: u64,
+    /// Rows read from it.
+    pub rows: u64,
+    /// Seconds that batches spent waiting for the database, added up over all of them.
+    pub database_seconds: f64,
+    /// Seconds of computing, added up likewise.
+    pub compute_seconds: f64,
+    /// Seconds of waiting for Redis, added up likewise.
+    pub redis_seconds: f64,
+    /// Seconds of waiting for a quota, added up likewise.
+    pub throttle_seconds: f64,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Keys written a second, over the whole run.
+    pub keys_per_second: f64,
+}
+
+/// Why a run ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// A tick of the schedule.
+    Schedule,
+    /// Somebody asked.
+    Manual,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every key that was due is warm.
+    Ok,
+    /// Some are, some are not.
+    Partial,
+    /// Nothing was written, and something should have been.
+    Failed,
+    /// It was told to stop.
+    Interrupted,
+    /// It did not begin: another run of the job was going.
+    Skipped,
+    /// It was not allowed to write.
+    Refused,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// What kept a run from `ok`, for those who decide what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The database could not be reached, or refused the login.
+    DatabaseUnreachable,
+    /// The database refused a statement.
+    Statement,
+    /// The database could not deal with a value.
+    Data,
+    /// Redis could not be reached.
+    RedisUnreachable,
+    /// Single targets failed.
+    Targets,
+    /// The run took longer than its `timeout`.
+    Timeout,
+    /// The process was told to stop.
+    Shutdown,
+    /// A defect of warmd.
+    Internal,
+}
+
+/// An error that ends a run.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Of what sort.
+    pub cause: Cause,
+    /// In words, with file, line and column where there are some.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<crate::cache::Error> for Failure {
+    fn from(error: crate::cache::Error) -> Self {
+        Self { cause: Cause::RedisUnreachable, message: error.message }
+    }
+}
+
+/// Keys, and what became of them. Two sums always hold:
+///
+/// - `keys = fresh + stale + missing + invalid + unreached`
+/// - `written + empty + failed = stale + missing + invalid`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Values of the first target list: users, for most jobs.
+    pub targets: u64,
+    /// Targets times lists: the keys that the job is about.
+    pub keys: u64,
+    /// Present, and will last.
+    pub fresh: u64,
+    /// Present, but would expire too soon.
+    pub stale: u64,
+    /// Absent.
+    pub missing: u64,
+    /// Failed before anything was known of the key: the target makes no valid one, or Redis did not answer.
+    pub invalid: u64,
+    /// Not looked at, because the run ended before.
+    pub unreached: u64,
+    /// Stored.
+    pub written: u64,
+    /// Nothing was found for the target, and nothing stored.
+    pub empty: u64,
+    /// Neither stored nor empty; `invalid` is part of it.
+    pub failed: u64,
+    /// Of the fresh: present without TTL, so another owner's, and left alone.
+    pub foreign: u64,
+}
+
+/// The counters of a run under way: shared by its batches, read by the progress display.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// See [`Counts::targets`].
+    pub targets: Count,
+    /// See [`Counts::keys`].
+    pub keys: Count,
+    /// See [`Counts::fresh`].
+    pub fresh: Count,
+    /// See [`Counts::stale`].
+    pub stale: Count,
+    /// See [`Counts::missing`].
+    pub missing: Count,
+    /// See [`Counts::invalid`].
+    pub invalid: Count,
+    /// See [`Counts::written`].
+    pub written: Count,
+    /// See [`Counts::empty`].
+    pub empty: Count,
+    /// See [`Counts::failed`].
+    pub failed: Count,
+    /// See [`Counts::foreign`].
+    pub foreign: Count,
+    /// Bytes of the values written.
+    pub bytes: Count,
+    /// Statements sent.
+    pub queries: Count,
+    /// Rows read.
+    pub rows: Count,
+    /// Microseconds in the database.
+    pub database: Count,
+    /// Microseconds of computing.
+    pub compute: Count,
+    /// Microseconds in Redis.
+    pub redis: Count,
+    /// All targets are known: `keys` will not grow.
+    pub complete: std::sync::atomic::AtomicBool,
+}
+
+/// A counter that many tasks add to.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to the counter.
+    pub fn add(&self, amount: usize) {
+        self.0.fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    /// Adds a duration in microseconds.
+    pub fn add_time(&self, duration: Duration) {
+        self.0.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Takes back what was added.
+    pub fn subtract(&self, amount: usize) {
+        self.0.fetch_sub(amount as u64, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The sum of microseconds so far, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.get() as f64 / 1e6
+    }
+}
+
+impl Meter {
+    /// The keys as they stand; what was not looked at is unreached.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            targets: self.targets.get(),
+            keys: self.keys.get(),
+            fresh: self.fresh.get(),
+            stale: self.stale.get(),
+            missing: self.missing.get(),
+            invalid: self.invalid.get(),
+            unreached: 0,
+            written: self.written.get(),
+            empty: self.empty.get(),
+            failed: self.failed.get(),
+            foreign: self.foreign.get(),
+        };
+        counts.unreached = counts.keys.saturating_sub(counts.fresh + counts.stale + counts.missing + counts.invalid);
+        counts
+    }
+
+    /// Keys that are done with.
+    pub fn done(&self) -> u64 {
+        self.fresh.get() + self.written.get() + self.empty.get() + self.failed.get()
+    }
+}

@@ -1,0 +1,474 @@
+//! Settings of the process: typed, layered, secrets masked.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use config::{Config, Environment, File, FileFormat};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::{
+    cache::{Keyspace, Overlong},
+    database::{Database, Engine},
+    job::{Dialects, duration::Span},
+    problems::{Document, Problems, unknown},
+    throttle::Quotas,
+};
+
+/// All settings; config/default.toml describes each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The folder of job files.
+    pub jobs_dir: PathBuf,
+    /// The database that jobs read, unless they name another.
+    pub database: DatabaseSettings,
+    /// Further databases by name.
+    pub databases: BTreeMap<String, DatabaseSettings>,
+    /// Where entries go.
+    pub redis: RedisSettings,
+    /// Quotas of the whole process.
+    pub limits: LimitSettings,
+    /// How this instance takes part.
+    pub scheduler: SchedulerSettings,
+    /// Where records go.
+    pub history: HistorySettings,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+/// One database to read from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// The URL.
+    pub url: Option<SecretString>,
+    /// A file that holds the URL.
+    pub url_file: Option<PathBuf>,
+    /// The server ends a statement that takes longer.
+    pub statement_timeout: Span,
+}
+
+/// Where entries go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisSettings {
+    /// The URL.
+    pub url: Option<SecretString>,
+    /// A file that holds the URL.
+    pub url_file: Option<PathBuf>,
+    /// Stands before every key.
+    pub key_prefix: String,
+    /// Longest key in characters, the prefix aside.
+    pub max_key_length: usize,
+    /// What becomes of a longer one.
+    pub overlong_keys: Overlong,
+    /// A server that does not answer for this long counts as gone.
+    pub response_timeout: Span,
+}
+
+/// Quotas of the whole process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Keys written a second.
+    pub keys_per_second: Option<NonZeroU32>,
+    /// Statements a second.
+    pub queries_per_second: Option<NonZeroU32>,
+    /// Batches at once.
+    pub concurrency: NonZeroU32,
+}
+
+/// How this instance takes part.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SchedulerSettings {
+    /// The instance's name in the records.
+    pub instance: Option<String>,
+}
+
+/// Where records go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistorySettings {
+    /// False to keep none.
+    pub enabled: bool,
+    /// The URL.
+    pub url: Option<SecretString>,
+    /// A file that holds the URL.
+    pub url_file: Option<PathBuf>,
+    /// Older records are removed.
+    pub keep: Span,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// A level or a filter.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            jobs_dir: PathBuf::from("/etc/warmd/jobs"),
+            database: DatabaseSettings::default(),
+            databases: BTreeMap::new(),
+            redis: RedisSettings::default(),
+            limits: LimitSettings::default(),
+            scheduler: SchedulerSettings::default(),
+            history: HistorySettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self { url: None, url_file: None, statement_timeout: Span(Duration::from_secs(300)) }
+    }
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            key_prefix: String::new(),
+            max_key_length: 200,
+            overlong_keys: Overlong::Md5,
+            response_timeout: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { keys_per_second: None, queries_per_second: None, concurrency: NonZeroU32::MIN.saturating_add(15) }
+    }
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { enabled: true, url: None, url_file: None, keep: Span(Duration::from_secs(90 * 86_400)) }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The file that is read when no other is named, if it exists.
+pub const DEFAULT_FILE: &str = "/etc/warmd/warmd.toml";
+
+/// What flags set: dotted path and value, stronger than every other layer.
+pub type Overrides = Vec<(&'static str, String)>;
+
+impl Settings {
+    /// Reads all layers; every mistake goes to `problems`. `None` when the layers do not make settings at all.
+    pub fn load(
+        file: Option<&Path>,
+        environment: Vec<(String, String)>,
+        overrides: &Overrides,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default.exists().then_some(default));
+        let mut builder = Config::builder();
+        if let Some(path) = file {
+            for source in file_layers(path, problems)? {
+                builder = builder.add_source(source);
+            }
+        }
+        // Names without a double underscore belong to somebody else: WARMD_HOME.
+        let environment: config::Map<String, String> =
+            environment.into_iter().filter(|(name, _)| name.starts_with("WARMD__")).collect();
+        builder = builder.add_source(
+            Environment::with_prefix("WARMD").prefix_separator("__").separator("__").source(Some(environment)),
+        );
+        for (path, value) in overrides {
+            builder = builder.set_override(*path, value.as_str()).ok()?;
+        }
+        match builder.build().and_then(Config::try_deserialize) {
+            Ok(settings) => Some(settings),
+            Err(error) => {
+                // The file was read on its own before, so this is the environment's or a flag's.
+                problems.push(Path::new("environment"), environment_words(&error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Which SQL each database speaks, as far as URLs tell; wrong URLs go to `problems`.
+    pub fn dialects(&self, problems: &mut Problems) -> Dialects {
+        let mut engine = |name: &str, settings: &DatabaseSettings| -> Option<Engine> {
+            match settings.open(name) {
+                Ok(database) => database.map(|database| database.engine()),
+                Err(why) => {
+                    problems.push(Path::new(name), why);
+                    None
+                }
+            }
+        };
+        Dialects {
+            default: engine("database.url", &self.database),
+            named: self
+                .databases
+                .iter()
+                .filter_map(|(name, settings)| {
+                    Some((name.clone(), engine(&format!("databases.{name}.url"), settings)?))
+                })
+                .collect(),
+        }
+    }
+
+    /// The database of a job.
+    pub fn database(&self, name: Option<&str>) -> Result<(Database, Duration), String> {
+        let (place, settings) = match name {
+            None => ("database.url".to_owned(), &self.database),
+            Some(name) => {
+                let known: Vec<&String> = self.databases.keys().collect();
+                let settings = self.databases.get(name).ok_or_else(|| unknown("database", name, &known))?;
+                (format!("databases.{name}.url"), settings)
+            }
+        };
+        match settings.open(&place)? {
+            Some(database) => Ok((database, settings.statement_timeout.0)),
+            None => Err(format!("no database: set `{place}` in the settings, {}, or --database", variable(&place))),
+        }
+    }
+
+    /// How keys look.
+    pub fn keyspace(&self) -> Keyspace {
+        Keyspace {
+            prefix: self.redis.key_prefix.clone(),
+            max_length: self.redis.max_key_length,
+            overlong: self.redis.overlong_keys,
+        }
+    }
+
+    /// Quotas of the whole process.
+    pub fn quotas(&self) -> Quotas {
+        Quotas {
+            keys_per_second: self.limits.keys_per_second,
+            queries_per_second: self.limits.queries_per_second,
+            concurrency: Some(self.limits.concurrency),
+        }
+    }
+
+    /// The name of this instance.
+    pub fn instance(&self) -> String {
+        let host = || hostname::get().ok().and_then(|name| name.into_string().ok());
+        self.scheduler.instance.clone().or_else(host).unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
+impl DatabaseSettings {
+    fn open(&self, place: &str) -> Result<Option<Database>, String> {
+        match secret(place, self.url.as_ref(), self.url_file.as_deref())? {
+            Some(url) => Database::new(&url).map(Some).map_err(|error| error.message),
+            None => Ok(None),
+        }
+    }
+}
+
+impl RedisSettings {
+    /// The server's URL.
+    pub fn url(&self) -> Result<SecretString, String> {
+        secret("redis.url", self.url.as_ref(), self.url_file.as_deref())?
+            .ok_or_else(|| "no Redis: set `redis.url` in the settings, WARMD__REDIS__URL, or --redis".to_owned())
+    }
+}
+
+impl HistorySettings {
+    /// Where records go; `None` when the default place is to be used.
+    pub fn url(&self) -> Result<Option<SecretString>, String> {
+        secret("history.url", self.url.as_ref(), self.url_file.as_deref())
+    }
+}
+
+fn variable(place: &str) -> String {
+    format!("WARMD__{}", place.to_uppercase().replace('.', "__"))
+}
+
+/// A secret that stands in the settings or in a file that they name.
+fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Result<Option<SecretString>, String> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(format!("`{place}` and `{place}_file` are both set: keep one")),
+        (Some(value), None) => Ok(Some(value.clone())),
+        (None, Some(file)) => match std::fs::read_to_string(file) {
+            Ok(text) if text.trim().is_empty() => Err(format!("`{place}_file`: {} is empty", file.display())),
+            Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),
+            Err(error) => Err(format!("`{place}_file`: cannot read {}: {error}", file.display())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// The layers that a file makes: itself, and its paths made independent of where warmd was started.
+fn file_layers(path: &Path, problems: &mut Problems) -> Option<Vec<File<config::FileSourceString, FileFormat>>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(path, format!("the settings cannot be read: {error}"));
+            return None;
+        }
+    };
+    let before = problems.0.len();
+    let settings = Document::new(path, text.clone(), problems).read::<Settings>()?;
+    if problems.0.len() > before {
+        return None;
+    }
+    let mut layers = vec![File::from_str(&text, FileFormat::Toml)];
+    let written: toml::Table = text.parse().ok()?;
+    if written.contains_key("jobs_dir") && settings.jobs_dir.is_relative() {
+        let jobs_dir = path.parent().unwrap_or(Path::new("")).join(&settings.jobs_dir);
+        let layer = toml::Table::from_iter([("jobs_dir".to_owned(), toml::Value::from(&*jobs_dir.to_string_lossy()))]);
+        layers.push(File::from_str(&layer.to_string(), FileFormat::Toml));
+    }
+    Some(layers)
+}
+
+fn environment_words(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match message.strip_prefix("unknown field") {
+        Some(_) => {
+            let word = quoted.next().unwrap_or_default().to_owned();
+            let known: Vec<&str> = quoted.collect();
+            unknown("setting", &word, &known)
+        }
+        None => message.to_owned(),
+    }
+}
+
+/// True when the URL holds a password or the like that must not be printed.
+pub fn masked(url: &SecretString) -> String {
+    let url = url.expose_secret();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    match rest.split_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}"),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("warmd.toml");
+        let file = file.map(|text| {
+            std::fs::write(&path, text).unwrap();
+            path.as_path()
+        });
+        let mut problems = Problems::default();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = Settings::load(file, environment, overrides, &mut problems);
+        let folder = format!("{}/", folder.path().display());
+        match (settings, problems.into_result()) {
+            (Some(settings), Ok(())) => Ok(settings),
+            (_, Err(problems)) => Err(problems.to_string().replace(&folder, "")),
+            (None, Ok(())) => panic!("no settings and no problem"),
+        }
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let documented = include_str!("../config/default.toml");
+        let read: Settings = toml::from_str(documented).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", Settings::default()));
+        // What has no default is documented as a comment, and is a setting.
+        let uncommented: String = documented
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting)
+                    if setting.starts_with('[')
+                        || setting.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+                {
+                    format!("{setting}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let full: Settings = toml::from_str(&uncommented).unwrap();
+        assert!(
+            full.database.url.is_some() && full.history.url_file.is_some() && full.limits.keys_per_second.is_some()
+        );
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = "[redis]\nkey_prefix = \"file:\"\nmax_key_length = 100\n[limits]\nkeys_per_second = 5\n";
+        let environment =
+            [("WARMD__REDIS__KEY_PREFIX", "env:"), ("WARMD__LIMITS__CONCURRENCY", "3"), ("WARMD_HOME", "/")];
+        let settings = load(Some(file), &environment, &vec![("redis.url", "redis://flag".to_owned())]).unwrap();
+        assert_eq!(settings.redis.key_prefix, "env:");
+        assert_eq!(settings.redis.max_key_length, 100);
+        assert_eq!(settings.limits.concurrency.get(), 3);
+        assert_eq!(settings.limits.keys_per_second.unwrap().get(), 5);
+        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://flag");
+    }
+
+    #[test]
+    fn all_mistakes_of_the_file_are_told_in_one_pass() {
+        let file = "jobs_dri = \"x\"\n\n[redis]\nmax_key_length = \"many\"\noverlong_keys = \"md4\"\n[histroy]\n[log]\nlevel = 3\n";
+        assert_eq!(
+            load(Some(file), &[], &Overrides::new()).unwrap_err(),
+            "warmd.toml:1:1: unknown key `jobs_dri`, did you mean `jobs_dir`?\n\
+             warmd.toml:4:18: `redis.max_key_length`: invalid type: string \"many\", expected usize\n\
+             warmd.toml:5:17: `redis.overlong_keys`: unknown value `md4`, did you mean `md5`?\n\
+             warmd.toml:6:2: unknown key `histroy`, did you mean `history`?\n\
+             warmd.toml:8:9: `log.level`: invalid type: integer `3`, expected a string"
+        );
+    }
+
+    #[test]
+    fn unknown_variables_are_refused_with_the_likely_meant_one() {
+        let error = load(None, &[("WARMD__REDIS__KEY_PREFX", "x")], &Overrides::new()).unwrap_err();
+        assert_eq!(error, "environment: unknown setting `key_prefx`, did you mean `key_prefix`?");
+    }
+
+    #[test]
+    fn a_relative_jobs_folder_is_relative_to_the_file_that_names_it() {
+        let settings = load(Some("jobs_dir = \"jobs\""), &[], &Overrides::new()).unwrap();
+        assert!(settings.jobs_dir.is_absolute() && settings.jobs_dir.ends_with("jobs"));
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_never_print() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        std::fs::write(&file, "redis://:hunter2@localhost\n").unwrap();
+        let settings = load(Some(&format!("[redis]\nurl_file = {file:?}\n")), &[], &Overrides::new()).unwrap();
+        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://:hunter2@localhost");
+        let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
+        assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
+        assert_eq!(masked(&settings.redis.url().unwrap()), "redis://…@localhost");
+        let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
+        let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.url().unwrap_err();
+        assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
+    }
+}

@@ -1,0 +1,176 @@
+//! For whom: target lists, and batches of their cross product.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+
+use crate::{
+    database::Row,
+    id::Id,
+    job::{Job, TargetList},
+    reader::{Columns, Reader},
+    record::{Failure, Meter},
+};
+
+/// One combination of target values, in the order of the job's lists. `None` stands for a NULL.
+pub type Target = Box<[Option<Id>]>;
+
+/// A restriction of a target list to given values: `--only user_id=42`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Only {
+    /// The list.
+    pub name: String,
+    /// The values, which need not be in the list.
+    pub values: Vec<Id>,
+}
+
+/// Finds the targets of a job and sends them in batches of about `job.limits.batch` keys.
+///
+/// The first list is streamed, so that it may be long; the others are held in memory. Values of `also` come last.
+pub async fn stream(
+    job: &Job,
+    reader: &Reader,
+    now: DateTime<Utc>,
+    only: &[Only],
+    meter: &Meter,
+    out: &mpsc::Sender<Vec<Target>>,
+) -> Result<(), Failure> {
+    let Some((first, rest)) = job.targets.split_first() else {
+        return Ok(());
+    };
+    let mut others = Vec::new();
+    for list in rest {
+        others.push(read_whole(list, reader, now, only).await?);
+    }
+    let combinations = combinations(&others);
+    let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
+    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>(1);
+    let read = async {
+        let chunks = chunks;
+        match only_of(only, first) {
+            Some(values) => send_all(values.iter().cloned().map(Some), chunk, &chunks).await,
+            None => {
+                if let Some(sql) = &first.sql {
+                    let also: HashSet<&Id> = first.also.iter().collect();
+                    let left = reader
+                        .stream(
+                            sql,
+                            &sql.arguments(now),
+                            |columns| Ok((Vec::new(), single_column(first, columns)?)),
+                            |(values, column), row| {
+                                let id = id(row, *column)?;
+                                if !id.as_ref().is_some_and(|id| also.contains(id)) {
+                                    values.push(id);
+                                }
+                                Ok((values.len() == chunk).then(|| std::mem::take(values)))
+                            },
+                            &chunks,
+                        )
+                        .await?;
+                    let _ = chunks.send(left.0).await;
+                }
+                send_all(first.also.iter().cloned().map(Some), chunk, &chunks).await;
+            }
+        }
+        Ok(())
+    };
+    let cross = async {
+        while let Some(values) = received.recv().await {
+            meter.targets.add(values.len());
+            meter.keys.add(values.len() * combinations.len());
+            let batch: Vec<Target> = values
+                .iter()
+                .flat_map(|value| {
+                    combinations.iter().map(move |rest| std::iter::once(value).chain(rest).cloned().collect())
+                })
+                .collect();
+            if !batch.is_empty() && out.send(batch).await.is_err() {
+                break;
+            }
+        }
+        // Nobody takes batches any more, so nothing needs to be read for them.
+        received.close();
+    };
+    let (read, ()) = tokio::join!(read, cross);
+    read
+}
+
+/// The chunks of values that are known beforehand.
+async fn send_all(values: impl Iterator<Item = Option<Id>>, chunk: usize, out: &mpsc::Sender<Vec<Option<Id>>>) {
+    let mut values = values.peekable();
+    while values.peek().is_some() {
+        if out.send(values.by_ref().take(chunk).collect()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_whole(
+    list: &TargetList,
+    reader: &Reader,
+    now: DateTime<Utc>,
+    only: &[Only],
+) -> Result<Vec<Option<Id>>, Failure> {
+    if let Some(values) = only_of(only, list) {
+        return Ok(values.iter().cloned().map(Some).collect());
+    }
+    let mut values = Vec::new();
+    if let Some(sql) = &list.sql {
+        let start = |columns: &Columns<'_>| Ok((Vec::new(), single_column(list, columns)?));
+        let step = |state: &mut (Vec<Option<Id>>, usize), row: &Row| {
+            state.0.push(id(row, state.1)?);
+            Ok(())
+        };
+        values = reader.fold(sql, &sql.arguments(now), start, step).await?.0;
+    }
+    values.extend(list.also.iter().cloned().map(Some));
+    let mut seen = HashSet::new();
+    values.retain(|value| seen.insert(value.clone()));
+    Ok(values)
+}
+
+fn only_of<'o>(only: &'o [Only], list: &TargetList) -> Option<&'o [Id]> {
+    only.iter().find(|only| only.name == list.name).map(|only| only.values.as_slice())
+}
+
+/// The column that holds the values: the one of the list's name, or the only one.
+fn single_column(list: &TargetList, columns: &Columns<'_>) -> Result<usize, String> {
+    match columns.names() {
+        [_] => Ok(0),
+        _ => columns.require(&list.name),
+    }
+}
+
+fn id(row: &Row, column: usize) -> Result<Option<Id>, String> {
+    Ok(Id::from_cell(&row.cell(column).map_err(|error| error.message)?))
+}
+
+/// The cross product of the lists behind the first; one empty combination when there are none.
+fn combinations(lists: &[Vec<Option<Id>>]) -> Vec<Vec<Option<Id>>> {
+    lists.iter().fold(vec![Vec::new()], |combinations, list| {
+        combinations
+            .iter()
+            .flat_map(|start| {
+                list.iter().map(move |value| start.iter().chain(std::iter::once(value)).cloned().collect())
+            })
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_crossed_in_the_order_written() {
+        let list = |values: [i64; 2]| values.map(|value| Some(Id::Int(value))).to_vec();
+        let crossed = combinations(&[list([1, 2]), list([3, 4])]);
+        let shown: Vec<String> = crossed
+            .iter()
+            .map(|values| values.iter().flatten().map(Id::to_string).collect::<Vec<_>>().join("-"))
+            .collect();
+        assert_eq!(shown, ["1-3", "1-4", "2-3", "2-4"]);
+        assert_eq!(combinations(&[]), [Vec::new()]);
+    }
+}

@@ -1,0 +1,195 @@
+//! How fast: quotas per job and for the whole process, of which the stricter wins.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+/// Three quotas: keys and statements a second, and batches at once.
+pub struct Throttle {
+    keys: Option<Limiter>,
+    queries: Option<Limiter>,
+    slots: Option<Arc<Semaphore>>,
+}
+
+/// The quotas that a [`Throttle`] keeps; `None` is unlimited.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quotas {
+    /// Keys written a second.
+    pub keys_per_second: Option<NonZeroU32>,
+    /// Statements a second.
+    pub queries_per_second: Option<NonZeroU32>,
+    /// Batches at once.
+    pub concurrency: Option<NonZeroU32>,
+}
+
+impl Throttle {
+    /// A throttle whose quotas are unused so far.
+    pub fn new(quotas: Quotas) -> Self {
+        Self {
+            keys: quotas.keys_per_second.map(Limiter::new),
+            queries: quotas.queries_per_second.map(Limiter::new),
+            slots: quotas.concurrency.map(|slots| Arc::new(Semaphore::new(slots.get() as usize))),
+        }
+    }
+}
+
+/// A job's throttle together with the process's; counts the time that was spent waiting.
+pub struct Throttles {
+    both: [Arc<Throttle>; 2],
+    waited_micros: AtomicU64,
+}
+
+/// The right to have one batch under way.
+pub struct Slot {
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Throttles {
+    /// The stricter of both wins.
+    pub fn new(job: Arc<Throttle>, process: Arc<Throttle>) -> Self {
+        Self { both: [job, process], waited_micros: AtomicU64::new(0) }
+    }
+
+    /// Waits for a place among the batches under way.
+    pub async fn slot(&self) -> Slot {
+        let start = Instant::now();
+        let mut permits = [None, None];
+        for (throttle, permit) in self.both.iter().zip(&mut permits) {
+            if let Some(slots) = &throttle.slots {
+                // The semaphore is never closed, and without a permit there is no limit to keep.
+                *permit = Arc::clone(slots).acquire_owned().await.ok();
+            }
+        }
+        self.count(start);
+        Slot { _permits: permits }
+    }
+
+    /// Waits until one statement may be sent.
+    pub async fn query(&self) {
+        let start = Instant::now();
+        for limiter in self.both.iter().filter_map(|throttle| throttle.queries.as_ref()) {
+            limiter.acquire(NonZeroU32::MIN).await;
+        }
+        self.count(start);
+    }
+
+    /// Waits until some of `wanted` keys may be written; how many, at most a burst, at least one.
+    ///
+    /// Batches larger than the burst are so written piece by piece, at the pace of the quota.
+    pub async fn keys(&self, wanted: NonZeroU32) -> NonZeroU32 {
+        let start = Instant::now();
+        let limiters = || self.both.iter().filter_map(|throttle| throttle.keys.as_ref());
+        let granted = limiters().map(|limiter| limiter.burst).fold(wanted, NonZeroU32::min);
+        for limiter in limiters() {
+            limiter.acquire(granted).await;
+        }
+        self.count(start);
+        granted
+    }
+
+    /// The time that batches spent waiting, added up over all of them.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_micros.load(Ordering::Relaxed))
+    }
+
+    fn count(&self, start: Instant) {
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.waited_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+struct Limiter {
+    inner: DefaultDirectRateLimiter,
+    burst: NonZeroU32,
+    /// governor is not fair: beside many small requests a large one starves. Whoever came first waits alone.
+    turn: Mutex<()>,
+}
+
+/// A pipeline of keys; more at once adds nothing to the speed.
+const LARGEST_BURST: u32 = 500;
+
+impl Limiter {
+    fn new(per_second: NonZeroU32) -> Self {
+        // A tenth of a second's worth: the default, a whole second's, lets twice the quota through in the first second.
+        let burst = NonZeroU32::new((per_second.get() / 10).min(LARGEST_BURST)).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        Self { inner: RateLimiter::direct(quota), burst, turn: Mutex::new(()) }
+    }
+
+    async fn acquire(&self, cells: NonZeroU32) {
+        let _turn = self.turn.lock().await;
+        // Never more than the burst, so the error case, a request that could never be granted, cannot happen.
+        let _ = self.inner.until_n_ready(cells.min(self.burst)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn throttles(job: Quotas, process: Quotas) -> Throttles {
+        Throttles::new(Arc::new(Throttle::new(job)), Arc::new(Throttle::new(process)))
+    }
+
+    fn per_second(keys: u32) -> Quotas {
+        Quotas { keys_per_second: NonZeroU32::new(keys), ..Quotas::default() }
+    }
+
+    async fn time_for(throttles: &Throttles, keys: u32) -> f64 {
+        let start = Instant::now();
+        let mut left = keys;
+        while let Some(wanted) = NonZeroU32::new(left) {
+            left -= throttles.keys(wanted).await.get();
+        }
+        start.elapsed().as_secs_f64()
+    }
+
+    #[tokio::test]
+    async fn a_batch_larger_than_the_burst_is_granted_piece_by_piece_at_the_quota() {
+        let throttles = throttles(per_second(1000), Quotas::default());
+        // 500 keys less the burst of 100 at 1000 a second.
+        let seconds = time_for(&throttles, 500).await;
+        assert!((0.38..0.6).contains(&seconds), "{seconds}");
+        assert!(throttles.waited() >= Duration::from_millis(380));
+    }
+
+    #[tokio::test]
+    async fn the_stricter_of_job_and_process_wins() {
+        for (job, process) in [(10_000, 500), (500, 10_000)] {
+            let seconds = time_for(&throttles(per_second(job), per_second(process)), 250).await;
+            assert!((0.38..0.6).contains(&seconds), "{seconds}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_quotas_nothing_waits() {
+        let throttles = throttles(Quotas::default(), Quotas::default());
+        assert_eq!(throttles.keys(NonZeroU32::new(100_000).unwrap()).await.get(), 100_000);
+        throttles.query().await;
+        throttles.slot().await;
+        assert!(throttles.waited() < Duration::from_millis(5));
+    }
+
+    #[tokio::test]
+    async fn the_process_holds_back_batches_of_all_jobs_together() {
+        let one = Quotas { concurrency: NonZeroU32::new(1), ..Quotas::default() };
+        let process = Arc::new(Throttle::new(one));
+        let (a, b) = (
+            Throttles::new(Arc::new(Throttle::new(Quotas::default())), Arc::clone(&process)),
+            Throttles::new(Arc::new(Throttle::new(Quotas::default())), process),
+        );
+        let slot = a.slot().await;
+        let waiting = tokio::time::timeout(Duration::from_millis(20), b.slot()).await;
+        assert!(waiting.is_err());
+        drop(slot);
+        b.slot().await;
+    }
+}

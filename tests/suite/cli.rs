@@ -1,0 +1,241 @@
+//! The program as a person runs it.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{servers, world::World};
+
+const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
+                     [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
+
+/// warmd with the world's servers and jobs, and a history of its own.
+fn warmd(world: &World, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warmd"));
+    command
+        .args(arguments)
+        .env("WARMD__DATABASE__URL", &world.database.url)
+        .env("WARMD__REDIS__URL", &world.redis.url)
+        .env("WARMD__REDIS__KEY_PREFIX", "t:")
+        .env("WARMD__JOBS_DIR", world.folder())
+        .env("WARMD__HISTORY__URL", format!("sqlite:{}", world.folder().join("state/history.db").display()));
+    command
+}
+
+fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+    told(warmd(world, arguments).output().unwrap())
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn write_job(world: &World, name: &str, text: &str) {
+    fs::write(world.folder().join(name), text).unwrap();
+}
+
+#[tokio::test]
+async fn warm_ends_with_a_table_and_the_second_time_says_that_nothing_was_to_write() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let (code, out, err) = run(&world, &["warm"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("users  ok             5     5      0       5"), "{out}");
+    let (code, out, _) = run(&world, &["warm"]);
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with("nothing to write: all 5 keys are fresh\n"), "{out}");
+}
+
+#[tokio::test]
+async fn json_is_one_document_that_adds_up() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let (code, out, _) = run(&world, &["warm", "--json", "--only", "user_id=2"]);
+    assert_eq!(code, Some(0));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["version"], 1);
+    let record = &json["runs"][0];
+    assert_eq!(
+        (&record["job"], &record["outcome"], &record["trigger"]),
+        (&"users".into(), &"ok".into(), &"manual".into())
+    );
+    assert_eq!((&record["keys"], &record["written"], &record["missing"]), (&1.into(), &1.into(), &1.into()));
+    let (_, out, _) = run(&world, &["plan", "--json"]);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&plan["plans"][0]["fresh"], &plan["plans"][0]["to_write"]), (&1.into(), &4.into()));
+    let (_, out, _) = run(&world, &["history", "--json"]);
+    let history: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(history["runs"], json["runs"], "the record is what was printed, and a plan leaves none");
+    let (_, out, _) = run(&world, &["jobs", "--json"]);
+    let jobs: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(jobs["jobs"][0]["last_run"]["run_id"], record["run_id"]);
+}
+
+#[tokio::test]
+async fn a_killed_run_is_finished_by_the_next_which_writes_only_the_rest() {
+    let world = World::new().await;
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i AS id, 1 AS one FROM n";
+    let job = |limits: &str| {
+        format!("key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{many}\"\n[limits]\nbatch = 50\n{limits}")
+    };
+    write_job(&world, "many.toml", &job("keys_per_second = 2000"));
+    let mut child = warmd(&world, &["warm"]).stdout(Stdio::null()).spawn().unwrap();
+    while world.keys().await.len() < 500 {
+        tokio::task::yield_now().await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let written = world.keys().await.len() as u64;
+    assert!((500..3000).contains(&written), "{written}");
+    write_job(&world, "many.toml", &job(""));
+    let (code, out, _) = run(&world, &["warm", "--json"]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!(json["runs"][0]["fresh"], written);
+    assert_eq!(json["runs"][0]["written"], 3000 - written);
+    assert_eq!(world.keys().await.len(), 3000);
+}
+
+#[tokio::test]
+async fn exit_codes_tell_what_kind_of_trouble_it_is() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    for (arguments, code, said) in [
+        (vec!["warm", "--bogus"], 64, "unexpected argument '--bogus'"),
+        (vec!["warm", "usres"], 64, "unknown job `usres`, did you mean `users`?"),
+        (vec!["warm", "--only", "user=1"], 64, "unknown target `user`; known here: `user_id`"),
+        (vec!["warm", "--only", "user_id"], 64, "--only user_id: write NAME=VALUE, for example --only user_id=42"),
+        (vec!["warm", "--as-of", "yesterday"], 64, "write 2011-11-01"),
+        (vec!["warm", "--redis", "redis://127.0.0.1:1"], 69, "Redis at 127.0.0.1:1: "),
+        (vec!["warm", "--database", "postgres://u:hunter2@127.0.0.1:1/x"], 69, "127.0.0.1:1"),
+        (vec!["warm", "--database", "oracle://x"], 78, "database.url: "),
+        (vec!["warm", "--config", "/nowhere.toml"], 78, "/nowhere.toml: the settings cannot be read: "),
+        (vec!["warm", "--jobs-dir", "/nowhere"], 78, "/nowhere: the folder of jobs cannot be read: "),
+        (vec!["check", "--log", "loud=very"], 78, "`log.level`: "),
+    ] {
+        let (got, _, err) = run(&world, &arguments);
+        assert_eq!(got, Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(!err.contains("hunter2") && !err.contains("panicked"), "{err}");
+    }
+    write_job(
+        &world,
+        "broken.toml",
+        "key = \"b:{id}\"\nttl = \"1h\"\n[query]\nsql = \"SELECT 1 AS id FROM nowhere\"\n",
+    );
+    let (code, out, err) = run(&world, &["warm"]);
+    assert_eq!(code, Some(1), "one job failed, the other one ran");
+    assert!(out.contains("broken  failed") && out.contains("users   ok"), "{out}");
+    assert!(err.contains("broken.toml:4:28: no such table: nowhere"), "{err}");
+}
+
+#[tokio::test]
+async fn check_connect_has_the_server_prepare_every_statement() {
+    let database = servers::postgres().await;
+    servers::execute(&database.url, crate::world::SHOP).await;
+    let world = World::on(database).await;
+    write_job(&world, "users.toml", USERS);
+    assert_eq!(run(&world, &["check", "--connect"]).1, "settings and 1 job are valid, 2 statements prepared\n");
+    write_job(&world, "users.toml", &USERS.replace("id AS user_id, name", "id AS uid, nmae"));
+    write_job(
+        &world,
+        "other.toml",
+        &USERS.replace("user:", "other:").replace("id AS user_id, name", "id AS userid, name"),
+    );
+    let (code, _, err) = run(&world, &["check", "--connect"]);
+    assert_eq!(code, Some(78));
+    let folder = format!("{}/", world.folder().display());
+    assert_eq!(
+        err.replace(&folder, ""),
+        "other.toml:6:8: the statement has no column `user_id`; did you mean `userid AS user_id`?\n\
+         users.toml:6:26: column \"nmae\" does not exist (Perhaps you meant to reference the column \"users.name\".)\n"
+    );
+}
+
+#[tokio::test]
+async fn check_and_plan_say_what_a_short_ttl_leaves_cold() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("schedule = \"*/15 * * * *\"\n{USERS}"));
+    let words = "warning: users: ttl 10m < every 15m: keys are cold 33 % of the time; use a ttl of at least 16m30s\n";
+    let (code, out, err) = run(&world, &["check"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "settings and 1 job are valid\n", words));
+    assert_eq!(run(&world, &["plan"]).2, words);
+}
+
+#[tokio::test]
+async fn plan_finds_keys_that_two_jobs_would_write() {
+    let world = World::new().await;
+    let job = |key: &str, id: &str| {
+        format!("key = \"{key}\"\nttl = \"1h\"\n[query]\nsql = \"SELECT {id} AS id, 1 AS one\"\n")
+    };
+    write_job(&world, "a.toml", &job("x:{id}", "'1:2'"));
+    write_job(&world, "b.toml", &job("x:{id}:2", "1"));
+    let (code, out, err) = run(&world, &["plan"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(err, "warning: key t:x:1:2 would be written by `a` and by `b`\n");
+    assert!(out.ends_with("nothing was written\n"), "{out}");
+    assert_eq!(world.keys().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_broken_history_is_a_warning_and_the_keys_are_warm() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    fs::write(world.folder().join("state"), "a file where a folder should be").unwrap();
+    let (code, _, err) = run(&world, &["warm"]);
+    assert_eq!(code, Some(0));
+    assert!(err.contains("runs are not recorded"), "{err}");
+    assert_eq!(world.keys().await.len(), 5);
+}
+
+#[tokio::test]
+async fn history_lives_in_any_of_the_three_engines() {
+    for database in [servers::postgres().await, servers::mariadb().await] {
+        let world = World::new().await;
+        write_job(&world, "users.toml", USERS);
+        for _ in 0..2 {
+            let output = warmd(&world, &["warm"]).env("WARMD__HISTORY__URL", &database.url).output().unwrap();
+            assert_eq!(told(output).0, Some(0));
+        }
+        let output = warmd(&world, &["history", "users", "--json"]).env("WARMD__HISTORY__URL", &database.url).output();
+        let json: Value = serde_json::from_str(&told(output.unwrap()).1).unwrap();
+        let written: Vec<&Value> = json["runs"].as_array().unwrap().iter().map(|run| &run["written"]).collect();
+        assert_eq!(written, [0, 5], "the newest first");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_warms_the_shipped_jobs_and_leaves_what_it_was_told_to_keep() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let demo = |path: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warmd"));
+        command.arg("demo").args(arguments).env("PATH", path).env("TMPDIR", &temporary).env("HOME", folder.path());
+        told(command.output().unwrap())
+    };
+    let (code, out, err) = demo("/nowhere", &["--keep", kept.to_str().unwrap()]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("Keys go to a store in this process"), "{out}");
+    assert!(out.contains("rec_service:user_recommendations:") && out.contains(":None:10  (TTL "), "{out}");
+    assert!(out.contains("nothing to write: all "), "{out}");
+    for file in ["shop.db", "warmd.toml", "jobs/user_recommendations.toml", "jobs/purchases.sql"] {
+        assert!(kept.join(file).exists(), "{file}");
+    }
+    let (code, _, err) = demo("/nowhere", &["--keep", kept.to_str().unwrap()]);
+    assert_eq!((code, err.contains("is not empty")), (Some(64), true), "{err}");
+    let (code, out, err) = demo(&std::env::var("PATH").unwrap(), &[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("Keys go to a private redis-server"), "{out}");
+    assert!(left_behind(&temporary).is_empty(), "{:?}", left_behind(&temporary));
+}
+
+fn left_behind(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
