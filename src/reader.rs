@@ -188,6 +188,14 @@ impl Reader {
         Ok(columns)
     }
 
+    /// Says goodbye to the server; a connection that is merely dropped stands in its log.
+    pub async fn close(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for connection in idle {
+            connection.close().await;
+        }
+    }
+
     async fn connection(&self) -> Result<Connection, Error> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {

@@ -96,6 +96,7 @@ async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<us
             Err(failure) => problems.push_line(&failure.message),
         }
     }
+    reader.close().await;
     Ok(job.statements().len())
 }
 

@@ -71,7 +71,7 @@ impl Setup {
             }
             let (database, statement_timeout) =
                 self.settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
-            database.connect().await.map_err(Abort::unavailable)?;
+            database.connect().await.map_err(Abort::unavailable)?.close().await;
             let surroundings = Surroundings {
                 database,
                 statement_timeout,

@@ -1,0 +1,231 @@
+//! One batch of a run: freshness, produce, throttle, write.
+
+use std::{
+    num::NonZeroU32,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use super::Run;
+use crate::{
+    cache::{Entry, Presence, Written},
+    id::Id,
+    job::Empty,
+    produce::{Exploded, Produced},
+    record::{Cause, Failure},
+    targets::Target,
+};
+
+/// Keys to look at together.
+pub(super) enum Batch {
+    Targets(Vec<Target>),
+    Exploded(Vec<Exploded>),
+}
+
+/// A key that is due.
+struct Due {
+    /// Its position in the batch.
+    index: usize,
+    key: String,
+    ttl: Duration,
+    stale: bool,
+}
+
+impl Run<'_> {
+    /// One batch: freshness, produce, throttle, write.
+    pub(super) async fn batch(&self, batch: Batch) -> Result<(), Failure> {
+        let _slot = self.throttles.slot().await;
+        if self.stop.is_cancelled() {
+            return Ok(());
+        }
+        let keys = self.keys(&batch);
+        let due = self.due(keys).await?;
+        if due.is_empty() || self.stop.is_cancelled() {
+            self.give_up(&due);
+            return Ok(());
+        }
+        let produced = match batch {
+            Batch::Targets(targets) => {
+                let wanted: Vec<Target> = due.iter().map(|due| targets[due.index].clone()).collect();
+                match self.produce(&wanted).await {
+                    Ok(produced) => produced,
+                    Err(failure) => {
+                        self.fail(due.len(), &failure.message);
+                        return Err(failure);
+                    }
+                }
+            }
+            Batch::Exploded(mut rows) => {
+                due.iter().map(|due| Produced::Value(std::mem::take(&mut rows[due.index].value))).collect()
+            }
+        };
+        let entries = self.entries(due, produced);
+        self.write(entries).await
+    }
+
+    /// The values of some targets. A statement that fails over a value is tried with half of the targets, until the
+    /// one with that value is alone: it fails, and costs itself only.
+    async fn produce(&self, targets: &[Target]) -> Result<Vec<Produced>, Failure> {
+        match self.producer.produce(targets).await {
+            Err(failure) if failure.cause == Cause::Data => match targets.len() {
+                0 | 1 => Ok(vec![Produced::Failed(failure.message); targets.len()]),
+                count => {
+                    let (first, second) = targets.split_at(count / 2);
+                    let mut produced = Box::pin(self.produce(first)).await?;
+                    produced.extend(Box::pin(self.produce(second)).await?);
+                    Ok(produced)
+                }
+            },
+            result => result,
+        }
+    }
+
+    /// The Redis key of each target of the batch; targets without a valid key are failed.
+    fn keys(&self, batch: &Batch) -> Vec<(usize, String)> {
+        let rendered: Vec<Result<String, String>> = match batch {
+            Batch::Targets(targets) => targets.iter().map(|target| self.target_key(target)).collect(),
+            Batch::Exploded(rows) => rows.iter().map(|row| row.key.clone()).collect(),
+        };
+        let mut keys = Vec::with_capacity(rendered.len());
+        for (index, key) in rendered.into_iter().enumerate() {
+            match key.and_then(|rest| self.around.keyspace.key(&rest)) {
+                Ok(key) => keys.push((index, key)),
+                Err(why) => {
+                    self.meter.invalid.add(1);
+                    self.fail(1, &why);
+                }
+            }
+        }
+        if let Some(seen) = &self.request.keys_seen {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().map(|(_, key)| key.clone()));
+        }
+        keys
+    }
+
+    fn target_key(&self, target: &Target) -> Result<String, String> {
+        let texts: Vec<Option<String>> = target.iter().map(|id| id.as_ref().map(Id::to_string)).collect();
+        self.job.key.render(|name| {
+            // A job over its model's own rows has one variable and one value.
+            let place = self.job.targets.iter().position(|list| list.name == name).unwrap_or(0);
+            texts.get(place)?.as_deref()
+        })
+    }
+
+    /// The keys that are missing or stale, by one pipeline; all of them are counted.
+    async fn due(&self, keys: Vec<(usize, String)>) -> Result<Vec<Due>, Failure> {
+        let (places, names): (Vec<usize>, Vec<String>) = keys.into_iter().unzip();
+        let began = Instant::now();
+        let presence = match self.around.store.presence(&names).await {
+            Ok(presence) => presence,
+            Err(error) => {
+                self.meter.invalid.add(names.len());
+                self.fail(names.len(), &error.message);
+                return Err(error.into());
+            }
+        };
+        self.meter.redis.add_time(began.elapsed());
+        let mut due = Vec::new();
+        for ((index, key), presence) in places.into_iter().zip(names).zip(presence) {
+            let ttl = self.job.ttl.of(&key);
+            let stale = match presence {
+                Presence::Missing => false,
+                Presence::Persistent => {
+                    self.meter.foreign.add(1);
+                    self.meter.fresh.add(1);
+                    continue;
+                }
+                Presence::Expires(left) => {
+                    let below = self.job.refresh.stale_below(ttl, self.until_renewed);
+                    if !self.request.force && below.is_none_or(|below| left > below) {
+                        self.meter.fresh.add(1);
+                        continue;
+                    }
+                    true
+                }
+            };
+            if stale { &self.meter.stale } else { &self.meter.missing }.add(1);
+            due.push(Due { index, key, ttl, stale });
+        }
+        Ok(due)
+    }
+
+    /// Due keys that the run does not get to after all: they are unreached, not due.
+    fn give_up(&self, due: &[Due]) {
+        let stale = due.iter().filter(|due| due.stale).count();
+        self.meter.stale.subtract(stale);
+        self.meter.missing.subtract(due.len() - stale);
+    }
+
+    /// Entries for the values; empty and failed targets are counted.
+    fn entries(&self, due: Vec<Due>, produced: Vec<Produced>) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(due.len());
+        for (due, produced) in due.into_iter().zip(produced) {
+            let value = match produced {
+                Produced::Value(value) => value,
+                Produced::Empty if self.job.empty == Empty::Store => self.job.kind.empty_value().to_vec(),
+                Produced::Empty => {
+                    self.meter.empty.add(1);
+                    continue;
+                }
+                Produced::Failed(why) => {
+                    self.fail(1, &format!("{}: {why}", due.key));
+                    continue;
+                }
+            };
+            entries.push(Entry { key: due.key, value, ttl: due.ttl, only_absent: !due.stale });
+        }
+        entries
+    }
+
+    /// Writes entries at the pace of the quotas.
+    async fn write(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let mut rest = entries.as_slice();
+        while let Some(wanted) = u32::try_from(rest.len()).ok().and_then(NonZeroU32::new) {
+            let granted = if self.request.dry { wanted } else { self.throttles.keys(wanted).await };
+            let (piece, after) = rest.split_at(granted.get() as usize);
+            if self.stop.is_cancelled() {
+                self.meter.stale.subtract(rest.iter().filter(|entry| !entry.only_absent).count());
+                self.meter.missing.subtract(rest.iter().filter(|entry| entry.only_absent).count());
+                return Ok(());
+            }
+            let began = Instant::now();
+            let written = match self.request.dry {
+                true => Ok(vec![Written::Stored; piece.len()]),
+                false => self.around.store.write(piece).await,
+            };
+            self.meter.redis.add_time(began.elapsed());
+            match written {
+                Ok(written) => piece.iter().zip(written).for_each(|(entry, written)| self.count(entry, written)),
+                Err(error) => {
+                    self.fail(rest.len(), &error.message);
+                    return Err(error.into());
+                }
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn count(&self, entry: &Entry, written: Written) {
+        match written {
+            Written::Stored => {
+                self.meter.written.add(1);
+                self.meter.bytes.add(entry.value.len());
+            }
+            // Somebody else was faster, perhaps the application: the key is there and was not ours to write.
+            Written::Existed => {
+                self.meter.missing.subtract(1);
+                self.meter.fresh.add(1);
+            }
+            Written::Refused(why) => self.fail(1, &format!("{}: {why}", entry.key)),
+        }
+    }
+
+    fn fail(&self, count: usize, why: &str) {
+        self.meter.failed.add(count);
+        let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            *first = Some(why.to_owned());
+        }
+    }
+}
