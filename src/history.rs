@@ -6,10 +6,11 @@ use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AnyPool, AssertSqlSafe, Row,
-    any::{AnyPoolOptions, install_default_drivers},
+    AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row,
+    any::install_default_drivers,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
+use tokio::sync::Mutex;
 
 use crate::{
     database::Engine,
@@ -19,7 +20,8 @@ use crate::{
 
 /// The records of past runs.
 pub struct History {
-    pool: AnyPool,
+    /// One session: records come one after the other, and a pool's housekeeping outlived the last of them.
+    connection: Mutex<AnyConnection>,
     engine: Engine,
 }
 
@@ -58,15 +60,14 @@ impl History {
         if engine == Engine::Sqlite {
             create_file(url).await?;
         }
-        let pool = AnyPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(PATIENCE)
-            // The pool's own error hides why no connection could be made, but is all that it tells.
-            .connect(&url.replacen("mariadb://", "mysql://", 1))
-            .await
-            .context("the history database cannot be opened")?;
-        sqlx::query(TABLE).execute(&pool).await.context("the history's table cannot be made")?;
-        Ok(Self { pool, engine })
+        let any = url.replacen("mariadb://", "mysql://", 1);
+        let connecting = tokio::time::timeout(PATIENCE, AnyConnection::connect(&any));
+        let mut connection = match connecting.await {
+            Ok(connected) => connected.context("the history database cannot be opened")?,
+            Err(_) => anyhow::bail!("the history database does not answer"),
+        };
+        sqlx::query(TABLE).execute(&mut connection).await.context("the history's table cannot be made")?;
+        Ok(Self { connection: Mutex::new(connection), engine })
     }
 
     /// Keeps a record.
@@ -82,7 +83,7 @@ impl History {
             .bind(record.outcome.to_string())
             .bind(i64::try_from(record.counts.written).unwrap_or(i64::MAX))
             .bind(serde_json::to_string(record)?)
-            .execute(&self.pool)
+            .execute(&mut *self.connection.lock().await)
             .await
             .context("the run could not be recorded")?;
         Ok(())
@@ -98,7 +99,7 @@ impl History {
         if let Some(job) = job {
             query = query.bind(job.to_owned());
         }
-        let rows = query.fetch_all(&self.pool).await.context("the history cannot be read")?;
+        let rows = query.fetch_all(&mut *self.connection.lock().await).await.context("the history cannot be read")?;
         rows.iter()
             .map(|row| {
                 let record: String = row.try_get(0)?;
@@ -117,7 +118,8 @@ impl History {
     /// Removes records that are older.
     pub async fn forget_before(&self, moment: DateTime<Utc>) -> anyhow::Result<u64> {
         let sql = self.placeholders("DELETE FROM warmd_runs WHERE started < ?");
-        let result = sqlx::query(AssertSqlSafe(sql)).bind(text(moment)).execute(&self.pool).await?;
+        let result =
+            sqlx::query(AssertSqlSafe(sql)).bind(text(moment)).execute(&mut *self.connection.lock().await).await?;
         Ok(result.rows_affected())
     }
 
@@ -149,7 +151,6 @@ fn default_url() -> anyhow::Result<SecretString> {
 
 /// SQLite makes files only when asked to, and readers must not wait for the writer.
 async fn create_file(url: &str) -> anyhow::Result<()> {
-    use sqlx::ConnectOptions;
     let options = SqliteConnectOptions::from_str(url).context("the history's URL cannot be read")?;
     let file = options.get_filename();
     if let Some(folder) = file.parent() {

@@ -44,16 +44,17 @@ impl Problems {
         self.0.push(Problem { file: file.to_owned(), position: None, message: message.into() });
     }
 
-    /// Adds a mistake that is told as `file:line:column: message` already.
-    pub fn push_line(&mut self, text: &str) {
-        let mut pieces = text.splitn(4, ':');
-        let parsed = (|| {
-            let file = PathBuf::from(pieces.next()?);
-            let position = (pieces.next()?.parse().ok()?, pieces.next()?.parse().ok()?);
-            Some(Problem { file, position: Some(position), message: pieces.next()?.trim_start().to_owned() })
-        })();
-        let whole = || Problem { file: PathBuf::from("database"), position: None, message: text.to_owned() };
-        self.0.push(parsed.unwrap_or_else(whole));
+    /// Adds a mistake whose message may begin with the file's name and perhaps a place in it.
+    pub fn push_told(&mut self, file: &Path, told: &str) {
+        let message = told.strip_prefix(&format!("{}:", file.display())).unwrap_or(told);
+        let mut pieces = message.splitn(3, ':');
+        let mut number = || pieces.next()?.parse().ok();
+        let position = (|| Some((number()?, number()?)))();
+        let message = match (position, pieces.next()) {
+            (Some(_), Some(rest)) => rest,
+            _ => message,
+        };
+        self.0.push(Problem { file: file.to_owned(), position, message: message.trim_start().to_owned() });
     }
 
     /// `Err` with everything found so far, in reading order, or `Ok` when nothing was.

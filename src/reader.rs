@@ -123,7 +123,7 @@ impl Reader {
                 Err(error) => error,
             };
             let delay = match error.kind {
-                ErrorKind::Permanent | ErrorKind::Data => None,
+                ErrorKind::Permanent | ErrorKind::Data | ErrorKind::TimeLimit => None,
                 ErrorKind::Unreachable | ErrorKind::Transient => delays.next(),
             };
             match delay {
@@ -188,6 +188,12 @@ impl Reader {
         Ok(columns)
     }
 
+    /// Whether the run's time limit has come, or is about to.
+    pub fn time_is_over(&self) -> bool {
+        // Servers count from the statement's arrival, in milliseconds.
+        Instant::now() + Duration::from_millis(100) >= self.deadline
+    }
+
     /// Says goodbye to the server; a connection that is merely dropped stands in its log.
     pub async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
@@ -225,7 +231,7 @@ fn delays() -> ExponentialBackoff {
 fn failure(sql: &Sql, error: &Error) -> Failure {
     let cause = match error.kind {
         ErrorKind::Unreachable => Cause::DatabaseUnreachable,
-        ErrorKind::Transient | ErrorKind::Permanent => Cause::Statement,
+        ErrorKind::Transient | ErrorKind::Permanent | ErrorKind::TimeLimit => Cause::Statement,
         ErrorKind::Data => Cause::Data,
     };
     let message = match (error.kind, error.position) {

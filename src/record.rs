@@ -108,6 +108,8 @@ pub enum Cause {
     Data,
     /// Redis could not be reached.
     RedisUnreachable,
+    /// Redis refused a command.
+    Redis,
     /// Single targets failed.
     Targets,
     /// The run took longer than its `timeout`.
@@ -137,7 +139,8 @@ impl std::error::Error for Failure {}
 
 impl From<crate::cache::Error> for Failure {
     fn from(error: crate::cache::Error) -> Self {
-        Self { cause: Cause::RedisUnreachable, message: error.message }
+        let cause = if error.transient { Cause::RedisUnreachable } else { Cause::Redis };
+        Self { cause, message: error.message }
     }
 }
 

@@ -151,11 +151,17 @@ impl Run<'_> {
         let batches = self.all_batches();
         tokio::pin!(batches);
         tokio::select! {
-            result = &mut batches => return result,
-            () = tokio::time::sleep(self.job.limits.timeout) => self.stop.cancel(),
+            result = &mut batches => match result {
+                // The server ended the statement at the run's time limit, a moment before the clock here did.
+                Err(_) if self.reader.time_is_over() => {}
+                result => return result,
+            },
+            () = tokio::time::sleep(self.job.limits.timeout) => {
+                self.stop.cancel();
+                // Statements end with the run's time limit and Redis answers or times out: this is not for long.
+                let _ = batches.await;
+            }
         }
-        // Statements end with the run's time limit and Redis answers or times out, so this does not wait for long.
-        let _ = batches.await;
         let timeout = Span(self.job.limits.timeout);
         Err(Failure { cause: Cause::Timeout, message: format!("the run took longer than its timeout of {timeout}") })
     }

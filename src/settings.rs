@@ -196,9 +196,7 @@ impl Settings {
         let file = file.or_else(|| default.exists().then_some(default));
         let mut builder = Config::builder();
         if let Some(path) = file {
-            for source in file_layers(path, problems)? {
-                builder = builder.add_source(source);
-            }
+            builder = builder.add_source(file_layer(path, problems)?);
         }
         // Names without a double underscore belong to somebody else: WARMD_HOME.
         let environment: config::Map<String, String> =
@@ -225,7 +223,7 @@ impl Settings {
             match settings.open(name) {
                 Ok(database) => database.map(|database| database.engine()),
                 Err(why) => {
-                    problems.push(Path::new(name), why);
+                    problems.push(Path::new("settings"), why);
                     None
                 }
             }
@@ -286,7 +284,7 @@ impl Settings {
 impl DatabaseSettings {
     fn open(&self, place: &str) -> Result<Option<Database>, String> {
         match secret(place, self.url.as_ref(), self.url_file.as_deref())? {
-            Some(url) => Database::new(&url).map(Some).map_err(|error| error.message),
+            Some(url) => Database::new(&url).map(Some).map_err(|error| format!("`{place}`: {}", error.message)),
             None => Ok(None),
         }
     }
@@ -325,8 +323,8 @@ fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Res
     }
 }
 
-/// The layers that a file makes: itself, and its paths made independent of where warmd was started.
-fn file_layers(path: &Path, problems: &mut Problems) -> Option<Vec<File<config::FileSourceString, FileFormat>>> {
+/// The layer that a file makes.
+fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileSourceString, FileFormat>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -335,18 +333,26 @@ fn file_layers(path: &Path, problems: &mut Problems) -> Option<Vec<File<config::
         }
     };
     let before = problems.0.len();
-    let settings = Document::new(path, text.clone(), problems).read::<Settings>()?;
+    Document::new(path, text.clone(), problems).read::<Settings>()?;
     if problems.0.len() > before {
         return None;
     }
-    let mut layers = vec![File::from_str(&text, FileFormat::Toml)];
-    let written: toml::Table = text.parse().ok()?;
-    if written.contains_key("jobs_dir") && settings.jobs_dir.is_relative() {
-        let jobs_dir = path.parent().unwrap_or(Path::new("")).join(&settings.jobs_dir);
-        let layer = toml::Table::from_iter([("jobs_dir".to_owned(), toml::Value::from(&*jobs_dir.to_string_lossy()))]);
-        layers.push(File::from_str(&layer.to_string(), FileFormat::Toml));
+    let mut written: toml::Table = text.parse().ok()?;
+    make_absolute(&mut written, path.parent().unwrap_or(Path::new("")));
+    Some(File::from_str(&written.to_string(), FileFormat::Toml))
+}
+
+/// Paths in a settings file are relative to it, wherever warmd was started.
+fn make_absolute(table: &mut toml::Table, folder: &Path) {
+    for (key, value) in table {
+        match value {
+            toml::Value::String(path) if key == "jobs_dir" || key == "url_file" => {
+                *path = folder.join(&path).to_string_lossy().into_owned();
+            }
+            toml::Value::Table(inner) => make_absolute(inner, folder),
+            _ => {}
+        }
     }
-    Some(layers)
 }
 
 fn environment_words(message: &str) -> String {

@@ -76,7 +76,10 @@ pub async fn stream(
         Ok(())
     };
     let cross = async {
-        while let Some(values) = received.recv().await {
+        while let Some(mut values) = received.recv().await {
+            // One batch must not compute a key twice. In different batches the second finds the key of the first.
+            let mut seen = HashSet::new();
+            values.retain(|value| seen.insert(value.clone()));
             meter.targets.add(values.len());
             meter.keys.add(values.len() * combinations.len());
             let batch: Vec<Target> = values

@@ -44,8 +44,11 @@ impl RedisStore {
         for key in keys {
             pipeline.cmd("PTTL").arg(key);
         }
-        let lives: Vec<i64> = self.send(&pipeline).await?;
-        Ok(lives.into_iter().map(presence).collect())
+        // Without this the reply would be the first error without its words.
+        pipeline.ignore_errors();
+        let lives: Vec<RedisResult<i64>> = self.send(&pipeline).await?;
+        let life = |life: RedisResult<i64>| life.map(presence).map_err(|error| describe(&self.address, &error));
+        lives.into_iter().map(life).collect()
     }
 
     pub(super) async fn write(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     Abort, CONFIGURATION, Global, plan,
     setup::{Setup, settings},
+    table,
 };
 use crate::{
     cache::Store,
@@ -63,10 +64,12 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let prepared =
-        if options.connect { format!(", {} prepared", plural(statements, "statement")) } else { String::new() };
-    println!("settings and {} are valid{prepared}", plural(jobs.len(), "job"));
+    let count = |count: usize, what| table::count(count as u64, what);
+    let prepared = match options.connect {
+        true => format!(", {} prepared", count(statements, "statement")),
+        false => String::new(),
+    };
+    println!("settings and {} are valid{prepared}", count(jobs.len(), "job"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +96,7 @@ async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<us
                 }
             }
             Err(failure) if failure.cause == Cause::DatabaseUnreachable => return Err(failure.into()),
-            Err(failure) => problems.push_line(&failure.message),
+            Err(failure) => problems.push_told(&sql.origin.file, &failure.message),
         }
     }
     reader.close().await;

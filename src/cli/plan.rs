@@ -122,6 +122,7 @@ fn print(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnin
         if let Some(error) = &record.first_error {
             eprintln!("{}: {error}", job.name);
         }
+        warm::print_notes(record);
     }
     for collision in collisions.iter().take(5) {
         let [first, second] = &collision.jobs;

@@ -1,6 +1,9 @@
 //! From the command line to settings, jobs and connections.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -174,7 +177,8 @@ impl Selection {
             }
         }
         for only in &only {
-            let known: Vec<String> = jobs.iter().flat_map(|job| job.target_names()).collect();
+            let known: BTreeSet<String> = jobs.iter().flat_map(|job| job.target_names()).collect();
+            let known: Vec<String> = known.into_iter().collect();
             if !known.contains(&only.name) {
                 return Err(Abort::usage(unknown("target", &only.name, &known)));
             }

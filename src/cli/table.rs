@@ -71,6 +71,11 @@ pub(super) fn number(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
+/// "1 key", "2 keys".
+pub(super) fn count(count: u64, what: &str) -> String {
+    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
 pub(super) fn bytes(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
 }

@@ -106,15 +106,33 @@ pub(super) fn print_summary(records: &[Record]) {
         } else if record.outcome == Outcome::Interrupted {
             eprintln!("{}: interrupted, {} keys not reached", record.job, record.counts.unreached);
         }
-        if record.counts.foreign > 0 {
-            let foreign = record.counts.foreign;
-            eprintln!("{}: {foreign} keys have no TTL, so they are another owner's and were left alone", record.job);
-        }
+        print_notes(record);
     }
     let sum = |count: fn(&Record) -> u64| records.iter().map(count).sum::<u64>();
     let (keys, fresh) = (sum(|record| record.counts.keys), sum(|record| record.counts.fresh));
     if keys > 0 && keys == fresh {
-        println!("nothing to write: all {} keys are fresh", table::number(keys));
+        println!(
+            "nothing to write: {}",
+            if keys == 1 {
+                "the key is fresh".to_owned()
+            } else {
+                format!("all {} keys are fresh", table::number(keys))
+            }
+        );
+    }
+}
+
+/// What a good outcome does not say by itself.
+pub(super) fn print_notes(record: &Record) {
+    let counts = record.counts;
+    if counts.foreign > 0 {
+        let keys = table::count(counts.foreign, "key");
+        eprintln!("{}: {keys} without TTL, so another owner's, left alone", record.job);
+    }
+    if counts.keys == 0 && record.outcome == Outcome::Ok {
+        eprintln!("{}: no targets, so nothing is warm; look at the target statements and their windows", record.job);
+    } else if counts.keys > 0 && counts.empty == counts.keys {
+        eprintln!("{}: nothing was found for any of {}", record.job, table::count(counts.keys, "key"));
     }
 }
 

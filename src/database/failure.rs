@@ -17,6 +17,10 @@ impl Error {
         Self { kind: ErrorKind::Data, message: message.into(), position: None }
     }
 
+    pub(super) fn time_limit(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::TimeLimit, message: message.into(), position: None }
+    }
+
     pub(super) fn transient(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Transient, message: message.into(), position: None }
     }
@@ -26,6 +30,10 @@ impl Error {
     pub(super) fn connecting(error: &sqlx::Error, place: &str) -> Self {
         let (kind, message) = classify(error);
         let kind = if kind == ErrorKind::Transient { kind } else { ErrorKind::Unreachable };
+        let message = match message.strip_prefix(&format!("{place}: ")) {
+            Some(told) => told.to_owned(),
+            None => message,
+        };
         Self { kind, message: format!("cannot connect to {place}: {message}"), position: None }
     }
 
@@ -117,8 +125,10 @@ fn postgres_kind(code: &str) -> ErrorKind {
     match code {
         // Shutting down, crashed, not yet started.
         "57P01" | "57P02" | "57P03" => ErrorKind::Transient,
-        // Lock not available, cancelled by a time limit or by an administrator, idle too long, object in use.
-        "55P03" | "57014" | "25P03" | "25P04" | "55006" | "72000" => ErrorKind::Transient,
+        // Cancelled, by a time limit or by an administrator.
+        "57014" => ErrorKind::TimeLimit,
+        // Lock not available, idle too long, object in use.
+        "55P03" | "25P03" | "25P04" | "55006" | "72000" => ErrorKind::Transient,
         _ => match &code[..code.len().min(2)] {
             "08" | "28" => ErrorKind::Unreachable,
             // Serialization failure and deadlock, out of resources, disk trouble.
@@ -135,8 +145,10 @@ fn mysql_kind(number: u16) -> ErrorKind {
     match number {
         // Too many connections, out of memory, per-user limits.
         1040 | 1037 | 1041 | 1203 | 1226 => ErrorKind::Transient,
-        // Lock wait timeout, deadlock, time limits of MariaDB and MySQL, interrupted.
-        1205 | 1213 | 1969 | 3024 | 1317 => ErrorKind::Transient,
+        // Time limits of MariaDB and MySQL.
+        1969 | 3024 => ErrorKind::TimeLimit,
+        // Lock wait timeout, deadlock, interrupted.
+        1205 | 1213 | 1317 => ErrorKind::Transient,
         // Shutting down, connection killed, gone away, lost.
         1053 | 1077 | 1079 | 1927 | 2006 | 2013 | 4031 => ErrorKind::Transient,
         // The table changed between preparing and running.

@@ -95,8 +95,10 @@ pub type Arguments = BTreeMap<String, Argument>;
 pub enum ErrorKind {
     /// The server could not be reached, or the connection broke: a later attempt may work.
     Unreachable,
-    /// Deadlock, serialization failure, too many connections, time limit, shutting down: a later attempt may work.
+    /// Deadlock, serialization failure, too many connections, shutting down: a later attempt may work.
     Transient,
+    /// The statement took longer than it was given: the same statement at once would do so again.
+    TimeLimit,
     /// Syntax, missing column, permission, an attempt to write: the same statement will fail again.
     Permanent,
     /// A value that the statement cannot deal with: division by zero, a text that is no number. Other values may do.

@@ -193,7 +193,7 @@ impl Session {
 }
 
 fn time_limit(limit: Duration) -> Error {
-    Error::transient(format!("interrupted by the time limit of {} ms", limit.as_millis()))
+    Error::time_limit(format!("interrupted by the time limit of {} ms", limit.as_millis()))
 }
 
 fn add(values: &mut SqliteArguments, value: Option<&Value>) -> Result<(), String> {

@@ -88,7 +88,8 @@ impl Reader<'_, '_> {
                         .map(|meant| format!(", did you mean `{meant}`?"))
                         .unwrap_or_else(|| "; write for example `Europe/Berlin`".to_owned());
                     self.doc.problem(name.span(), format!("unknown time zone `{}`{advice}", name.get_ref()));
-                    return None;
+                    // The schedule may have mistakes of its own.
+                    Tz::UTC
                 }
             },
         };

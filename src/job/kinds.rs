@@ -90,6 +90,7 @@ impl Reader<'_, '_> {
 
     fn trending(&mut self, file: &File, table: &TrendingTable) -> Option<(Kind, Provides)> {
         self.know_targets(file, &["category"]);
+        self.need_categories(file, "trending", &table.products);
         let half_life = self.half_life("trending.half_life", &table.half_life, 2 * DAY);
         let events = self.events("trending", &table.events, table.limit, table.window);
         let products = self.products("trending", &table.products, table.limit, table.window);
@@ -110,6 +111,7 @@ impl Reader<'_, '_> {
             self.doc.problem(table.span(), "[recommend] needs the target list `user_id`: add it to [targets]");
         }
         let table = table.get_ref();
+        self.need_categories(file, "recommend", &table.products);
         let half_life = self.half_life("recommend.half_life", &table.half_life, 60 * DAY);
         let faster = half_life.unwrap_or_default() / TREND_HASTE;
         let trending_half_life = self.half_life("recommend.trending_half_life", &table.trending_half_life, faster);
@@ -146,6 +148,19 @@ impl Reader<'_, '_> {
         let similar =
             Similar { of, limit: limit(table.limit), events: events?, products: products?, json: table.json.clone() };
         Some((Kind::Similar(similar), provides(table.limit)))
+    }
+
+    /// Lists by category need to know each product's.
+    fn need_categories(&mut self, file: &File, kind: &str, products: &Option<At<String>>) {
+        let category = file.targets.keys().find(|name| name.get_ref() == "category");
+        if let (Some(name), None) = (category, products)
+            && !self.doc.was_wrong(&format!("{kind}.products"))
+        {
+            let why = format!(
+                "lists by `category` need `products` in [{kind}]: a statement with the columns `product_id` and `category`"
+            );
+            self.doc.problem(name.span(), why);
+        }
     }
 
     /// Refuses target lists that a kind has no use for.

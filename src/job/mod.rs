@@ -66,6 +66,11 @@ impl Job {
         self.targets.iter().map(|list| list.name.clone()).collect()
     }
 
+    /// Whether the job makes lists by category.
+    pub fn has_categories(&self) -> bool {
+        self.targets.iter().any(|list| list.name == "category")
+    }
+
     /// Every statement of the job, in the order in which a run needs them.
     pub fn statements(&self) -> Vec<&Sql> {
         let mut statements: Vec<&Sql> = self.targets.iter().filter_map(|list| list.sql.as_ref()).collect();
@@ -101,6 +106,9 @@ impl Job {
         };
         required.extend(events.iter().flat_map(|events| [(&events.sql, "user_id"), (&events.sql, "product_id")]));
         required.extend(products.iter().map(|sql| (sql, "product_id")));
+        if self.has_categories() {
+            required.extend(products.iter().map(|sql| (sql, "category")));
+        }
         required
     }
 

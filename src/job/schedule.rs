@@ -48,7 +48,8 @@ impl Schedule {
             // Vixie semantics: when day of month and day of week are both restricted, either may match.
             let parser =
                 CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).dom_and_dow(false).build();
-            match parser.parse(text) {
+            // The one nickname of cron that the parser does not know.
+            match parser.parse(if text.trim() == "@midnight" { "@daily" } else { text }) {
                 Ok(cron) => When::Cron(Box::new(cron)),
                 Err(why) => return refuse(why.to_string()),
             }

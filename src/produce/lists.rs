@@ -11,7 +11,7 @@ use super::{
     scoring::{Options, Recommender},
 };
 use crate::{
-    id::Id,
+    id::{Id, IdRef},
     job::{Job, Kind, Of, Recommend, Trending},
     record::{Failure, Meter},
     targets::Target,
@@ -40,8 +40,8 @@ pub(super) async fn for_targets(
                     // Without target lists the run is over the model's own rows, one value a target.
                     let id = target.first().and_then(Option::as_ref)?;
                     match similar.of {
-                        Of::Products => model.interactions.item(id),
-                        Of::Users => model.interactions.user(id),
+                        Of::Products => either(id, |id| model.interactions.item(id)),
+                        Of::Users => either(id, |id| model.interactions.user(id)),
                     }
                 };
                 targets
@@ -60,6 +60,17 @@ pub(super) async fn for_targets(
 
 fn of(target: &Target, list: Option<usize>) -> Option<&Id> {
     list.and_then(|list| target[list].as_ref())
+}
+
+/// Finds an id as it is written, or else in its other form: the same number may be an integer in one table and a text in
+/// another, or on the command line.
+fn either(id: &Id, find: impl Fn(IdRef<'_>) -> Option<u32>) -> Option<u32> {
+    find(id.as_ref()).or_else(|| match id {
+        Id::Int(number) => find(IdRef::Text(&number.to_string())),
+        Id::Text(text) => {
+            text.parse().ok().filter(|number: &i64| number.to_string() == **text).and_then(|n| find(IdRef::Int(n)))
+        }
+    })
 }
 
 /// What a category value asks for.
@@ -156,7 +167,7 @@ impl Model {
         };
         let recommender = Recommender::new(&self.interactions, neighbours, &self.trend, options);
         let known: Vec<Option<u32>> =
-            users.iter().map(|id| id.as_ref().and_then(|id| self.interactions.user(id))).collect();
+            users.iter().map(|id| either(id.as_ref()?, |id| self.interactions.user(id))).collect();
         let ranked = recommender.recommend_all(&known);
         let value = |(user, wanted): (usize, Option<usize>)| match wanted {
             None => Produced::Empty,

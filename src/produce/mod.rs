@@ -89,7 +89,8 @@ impl Producer {
             Of::Products => model.interactions.items(),
             Of::Users => model.interactions.users(),
         };
-        let wanted = |id: &&Id| only.iter().all(|only| only.values.contains(id));
+        let same = |id: &Id, wanted: &Id| id == wanted || id.to_string() == wanted.to_string();
+        let wanted = |id: &&Id| only.iter().all(|only| only.values.iter().any(|wanted| same(id, wanted)));
         let ids: Vec<&Id> = ids.iter().filter(wanted).collect();
         self.meter.targets.add(ids.len());
         self.meter.keys.add(ids.len());
@@ -114,7 +115,7 @@ impl Producer {
 
     async fn model(&self) -> Result<Option<Arc<Model>>, Failure> {
         let load = async || {
-            let model = Model::load(&self.job.kind, &self.reader, self.now, &self.meter).await;
+            let model = Model::load(&self.job, &self.reader, self.now, &self.meter).await;
             // A value in the events is nobody's own: no smaller batch would get around it.
             let model = model.map_err(|failure| match failure.cause {
                 Cause::Data => Failure { cause: Cause::Statement, ..failure },

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     database::{Argument, Cell, Row, Value},
     id::{Id, IdRef},
-    job::{Events, Kind, Of, Sql},
+    job::{Events, Job, Kind, Of, Sql},
     reader::{Columns, Reader},
     record::{Failure, Meter},
 };
@@ -63,12 +63,9 @@ impl Catalogue {
 
 impl Model {
     /// Reads the events, builds the matrix, reads the products that occur in it.
-    pub async fn load(
-        kind: &Kind,
-        reader: &Reader,
-        now: DateTime<Utc>,
-        meter: &Meter,
-    ) -> Result<Option<Self>, Failure> {
+    pub async fn load(job: &Job, reader: &Reader, now: DateTime<Utc>, meter: &Meter) -> Result<Option<Self>, Failure> {
+        let kind = &job.kind;
+        let by_category = job.has_categories();
         let (events, products, json) = match kind {
             Kind::Query(_) => return Ok(None),
             Kind::Trending(job) => (&job.events, &job.products, &job.json),
@@ -90,7 +87,10 @@ impl Model {
         };
         let of_users = matches!(kind, Kind::Similar(job) if job.of == Of::Users);
         let (catalogue, categories) = match products {
-            Some(sql) if !of_users => read_products(sql, own, json, reader, now, &interactions).await?,
+            Some(sql) if !of_users => {
+                let wanted = Wanted { own, json, by_category };
+                read_products(sql, &wanted, reader, now, &interactions).await?
+            }
             _ => (Catalogue::default(), vec![NO_CATEGORY; interactions.items().len()]),
         };
         let neighbours = match kind {
@@ -170,7 +170,7 @@ fn push_event(
             Cell::Null => 0.0,
             Cell::Int(number) => number as f32,
             Cell::Number(text) => text.parse().map_err(|_| format!("column `weight`: {text} is no number"))?,
-            other => return Err(format!("column `weight`: {other:?} is no number")),
+            other => return Err(format!("column `weight`: {} is no number", other.text().unwrap_or_default())),
         },
     };
     builder.push(user, product, at, weight * source.weight, source.purchase);
@@ -195,7 +195,10 @@ fn unix_seconds(cell: &Cell<'_>) -> Result<i64, String> {
         Cell::Text(text) => parse_moment(text),
         _ => None,
     };
-    parsed.ok_or_else(|| format!("column `at`: {cell:?} is no moment; give a timestamp or Unix seconds"))
+    parsed.ok_or_else(|| {
+        let shown = cell.text().unwrap_or("NULL".into());
+        format!("column `at`: {shown} is no moment; give a timestamp or Unix seconds")
+    })
 }
 
 fn parse_moment(text: &str) -> Option<i64> {
@@ -215,6 +218,16 @@ fn parse_moment(text: &str) -> Option<i64> {
     })
 }
 
+/// What is wanted of the products.
+struct Wanted<'j> {
+    /// Members that the lists write themselves.
+    own: &'j [&'j str],
+    /// Columns that hold JSON as text.
+    json: &'j [String],
+    /// The category is needed.
+    by_category: bool,
+}
+
 struct ProductColumns {
     product: usize,
     category: Option<usize>,
@@ -224,8 +237,7 @@ struct ProductColumns {
 /// Reads the products that occur in the matrix, in batches when the statement asks for them by `:product_id`.
 async fn read_products(
     sql: &Sql,
-    own: &[&str],
-    json: &[String],
+    wanted: &Wanted<'_>,
     reader: &Reader,
     now: DateTime<Utc>,
     interactions: &Interactions,
@@ -252,8 +264,11 @@ async fn read_products(
         let start = |columns: &Columns<'_>| {
             let columns = ProductColumns {
                 product: columns.require("product_id")?,
-                category: columns.find("category"),
-                members: Members::new(columns, own, json)?,
+                category: match wanted.by_category {
+                    true => Some(columns.require("category")?),
+                    false => columns.find("category"),
+                },
+                members: Members::new(columns, wanted.own, wanted.json)?,
             };
             Ok((columns, Vec::new()))
         };

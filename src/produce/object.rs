@@ -18,6 +18,13 @@ struct Member {
     json: bool,
 }
 
+impl Member {
+    /// For messages: `"name": `
+    fn name(&self) -> String {
+        format!("{} ", String::from_utf8_lossy(&self.label))
+    }
+}
+
 impl Members {
     /// All columns except those named in `not`; those in `json` hold JSON as text.
     pub fn new(columns: &Columns<'_>, not: &[&str], json: &[String]) -> Result<Self, String> {
@@ -50,7 +57,10 @@ impl Members {
             }
             out.extend_from_slice(&member.label);
             let cell = row.cell(member.column).map_err(|error| error.message)?;
-            let cell = if member.json { cell.into_json_column().map_err(|error| error.message)? } else { cell };
+            let cell = match member.json {
+                true => cell.into_json_column().map_err(|error| format!("{}{}", member.name(), error.message))?,
+                false => cell,
+            };
             cell.write_json(out);
         }
         Ok(())

@@ -118,7 +118,8 @@ const CHUNK_BYTES: usize = 4 << 20;
 
 /// Runs the statement of a job without targets and sends a value a key.
 ///
-/// The rows of a list must come one after the other; a key that comes back is an error of that key.
+/// The rows of a list must come one after the other. When a list's key comes back, the run ends; when a row's does, that
+/// row is an error of its key.
 pub(super) async fn explode(
     job: &Job,
     query: &Query,
@@ -195,7 +196,7 @@ impl Explosion {
         if !only.iter().all(wanted) {
             return Ok(());
         }
-        let key = job.key.render(text);
+        let key = job.key.render(text).map_err(|why| format!("a row for {}: {why}", job.key));
         match (query.each, &mut self.open) {
             (Each::List, Some(open)) if open.key == key => {
                 open.value.push(b',');
@@ -205,7 +206,15 @@ impl Explosion {
             }
             (each, _) => {
                 self.close(each);
-                let key = key.and_then(|key| self.first_time(&key, each).map(|()| key));
+                let key = match key.map(|key| (self.is_new(&key), key)) {
+                    Ok((false, key)) if each == Each::List => {
+                        // Part of its list is written already; the rest of the rows would not make it whole.
+                        return Err(format!("the rows of {key} do not come one after the other; add ORDER BY"));
+                    }
+                    Ok((false, key)) => Err(format!("{key}: {SECOND_ROW}")),
+                    Ok((true, key)) => Ok(key),
+                    Err(why) => Err(why),
+                };
                 let mut value = Vec::new();
                 if each == Each::List {
                     value.push(b'[');
@@ -238,13 +247,11 @@ impl Explosion {
         std::mem::take(&mut self.done)
     }
 
-    fn first_time(&mut self, key: &str, each: Each) -> Result<(), String> {
+    /// Whether a key comes for the first time, as far back as keys are remembered.
+    fn is_new(&mut self, key: &str) -> bool {
         let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
         if !self.recent.insert(hash) {
-            return Err(match each {
-                Each::Row => format!("{key}: {SECOND_ROW}"),
-                Each::List => format!("{key}: its rows do not come one after the other; add ORDER BY to the statement"),
-            });
+            return false;
         }
         self.oldest_first.push_back(hash);
         if self.oldest_first.len() > REMEMBERED
@@ -252,6 +259,6 @@ impl Explosion {
         {
             self.recent.remove(&oldest);
         }
-        Ok(())
+        true
     }
 }

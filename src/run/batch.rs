@@ -83,7 +83,11 @@ impl Run<'_> {
     /// The Redis key of each target of the batch; targets without a valid key are failed.
     fn keys(&self, batch: &Batch) -> Vec<(usize, String)> {
         let rendered: Vec<Result<String, String>> = match batch {
-            Batch::Targets(targets) => targets.iter().map(|target| self.target_key(target)).collect(),
+            Batch::Targets(targets) => {
+                let key =
+                    |target| self.target_key(target).map_err(|why| format!("a target of {}: {why}", self.job.key));
+                targets.iter().map(key).collect()
+            }
             Batch::Exploded(rows) => rows.iter().map(|row| row.key.clone()).collect(),
         };
         let mut keys = Vec::with_capacity(rendered.len());

@@ -226,6 +226,17 @@ fn what_computed_kinds_need_is_asked_for() {
 }
 
 #[test]
+fn lists_by_category_need_products() {
+    let job = "key = \"t:{category}\"\nttl = \"1h\"\n[targets]\ncategory = { also = [\"None\"] }\n[trending]\nwindow = \"7d\"\n\
+               events = [ { sql = \"sales.sql\" } ]\n";
+    assert_eq!(
+        problems_of(folder(&[("job.toml", job)]).path()),
+        "job.toml:4:1: lists by `category` need `products` in [trending]: a statement with the columns `product_id` and \
+         `category`"
+    );
+}
+
+#[test]
 fn a_database_that_the_settings_do_not_have_is_refused() {
     assert_eq!(
         said("key = ", "database = \"reportin\"\nkey = "),

@@ -113,7 +113,7 @@ async fn exit_codes_tell_what_kind_of_trouble_it_is() {
         (vec!["warm", "--as-of", "yesterday"], 64, "write 2011-11-01"),
         (vec!["warm", "--redis", "redis://127.0.0.1:1"], 69, "Redis at 127.0.0.1:1: "),
         (vec!["warm", "--database", "postgres://u:hunter2@127.0.0.1:1/x"], 69, "127.0.0.1:1"),
-        (vec!["warm", "--database", "oracle://x"], 78, "database.url: "),
+        (vec!["warm", "--database", "oracle://x"], 78, "settings: `database.url`: "),
         (vec!["warm", "--config", "/nowhere.toml"], 78, "/nowhere.toml: the settings cannot be read: "),
         (vec!["warm", "--jobs-dir", "/nowhere"], 78, "/nowhere: the folder of jobs cannot be read: "),
         (vec!["check", "--log", "loud=very"], 78, "`log.level`: "),

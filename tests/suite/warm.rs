@@ -7,6 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use warmd::{
+    cache::Store,
     id::Id,
     job::Job,
     record::{Cause, Outcome},
@@ -14,7 +15,10 @@ use warmd::{
     targets::Only,
 };
 
-use crate::{servers, world::World};
+use crate::{
+    servers,
+    world::{World, secret},
+};
 
 const USERS: &str = r#"
 key = "user:{user_id}"
@@ -194,11 +198,61 @@ async fn rows_that_would_overwrite_each_other_fail_their_key_alone() {
     assert_eq!((record.counts.written, record.counts.failed), (2, 4));
     let error = record.first_error.unwrap();
     assert!(error.contains("p:paper: a second row for the same key; gather rows with each = \"list\""), "{error}");
+    // Half a list would be worse than none, so rows that are apart end the run.
     let text =
         text.replace("[query]", "[query]\neach = \"list\"").replace("FROM products", "FROM products ORDER BY name");
     let record = world.run(&world.job(&text.replace("p:{", "q:{"))).await;
+    assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Statement)));
     let error = record.first_error.unwrap();
-    assert!(error.ends_with("its rows do not come one after the other; add ORDER BY to the statement"), "{error}");
+    assert!(error.ends_with("do not come one after the other; add ORDER BY"), "{error}");
+}
+
+#[tokio::test]
+async fn a_target_that_comes_twice_is_computed_once() {
+    let world = World::new().await;
+    let text = format!("empty = \"store\"\n{USERS}")
+        .replace("SELECT id FROM users ORDER BY score DESC", "SELECT user_id FROM sales");
+    let record = world.run(&world.job(&text)).await;
+    assert_eq!((record.counts.keys, record.counts.written), (4, 4));
+    assert_eq!(world.get("t:user:1").await.unwrap(), r#"{"name":"Ada","score":10}"#);
+}
+
+#[tokio::test]
+async fn a_number_finds_the_user_whose_id_is_that_text() {
+    let world = World::new().await;
+    let as_text =
+        RECOMMEND.replace("SELECT user_id, product_id", "SELECT CAST(user_id AS TEXT) AS user_id, product_id");
+    let only = Only { name: "user_id".to_owned(), values: vec![Id::Int(1)] };
+    world.run_as(&world.job(&as_text), Request { only: vec![only], ..as_of_january() }).await;
+    let alone = world.get("t:rec:1:None:4").await;
+    world.redis_command::<String>(&["FLUSHALL"]).await;
+    world.run_as(&world.job(RECOMMEND), as_of_january()).await;
+    assert_eq!(alone, world.get("t:rec:1:None:4").await);
+    assert_ne!(alone, world.get("t:rec:5:None:4").await);
+}
+
+#[tokio::test]
+async fn a_redis_user_without_rights_is_told_in_the_servers_words() {
+    let mut world = World::new().await;
+    world.redis_command::<String>(&["ACL", "SETUSER", "weak", "on", ">x", "+@all", "~other:*"]).await;
+    let url = format!("{}?user=weak&pass=x", world.redis.url);
+    world.around.store = Store::connect(&secret(&url), Duration::from_secs(5)).await.unwrap();
+    let record = world.run(&world.job(USERS)).await;
+    assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Redis)));
+    let error = record.first_error.unwrap();
+    assert!(error.contains("NOPERM") && error.contains("permissions"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_that_outlives_the_run_is_a_timeout_of_the_run() {
+    let database = servers::postgres().await;
+    servers::execute(&database.url, crate::world::SHOP).await;
+    let world = World::on(database).await;
+    let text = USERS.replace("name, score FROM users", "pg_sleep(30)::text AS slept FROM users")
+        + "[limits]\ntimeout = \"300ms\"\n";
+    let record = world.run(&world.job(&text)).await;
+    assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Timeout)), "{record:?}");
+    assert!(record.seconds < 5.0, "{record:?}");
 }
 
 #[tokio::test]

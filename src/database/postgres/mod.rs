@@ -254,7 +254,7 @@ impl Session {
             let started = Instant::now();
             // The server's limit holds for each fetch; the user's for all of them.
             let left = limit.checked_sub(spent).filter(|left| !left.is_zero());
-            let left = left.ok_or_else(|| Error::transient("time limit: the statement takes too long"))?;
+            let left = left.ok_or_else(|| Error::time_limit("time limit: the statement takes too long"))?;
             let fetch =
                 format!("SET LOCAL statement_timeout = {}; FETCH FORWARD {count} FROM warmd", milliseconds(left));
             let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::new(), 0, 0, 0);

@@ -114,7 +114,7 @@ async fn the_time_limit_ends_a_statement_and_the_connection_goes_on() {
             Ok::<_, Error>(())
         };
         let error = found.await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Transient, "{url}: {error}");
+        assert_eq!(error.kind, ErrorKind::TimeLimit, "{url}: {error}");
         let words = ["statement timeout", "max_statement_time exceeded", "time limit of 300 ms"];
         assert!(words.iter().any(|words| error.message.contains(words)), "{error}");
         assert!(started.elapsed() < Duration::from_secs(3), "{url}: {:?}", started.elapsed());
@@ -139,7 +139,7 @@ async fn the_time_limit_of_postgres_holds_for_all_fetches_together() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.kind, ErrorKind::Transient);
+    assert_eq!(error.kind, ErrorKind::TimeLimit);
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
