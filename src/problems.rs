@@ -211,6 +211,17 @@ fn explain(entry: &str, message: &str) -> String {
         let known: Vec<&str> = quoted.collect();
         return format!("`{entry}`: {}", unknown("value", &word, &known));
     }
+    // What the file format calls things, and what people do.
+    let words = [
+        ("a nonzero u32", "a whole number from 1"),
+        ("expected usize", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("sequence", "array"),
+        ("type: map", "type: table"),
+        ("expected a map", "expected a table"),
+    ];
+    let message = words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to));
     format!("`{entry}`: {message}")
 }
 

@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(
             load(Some(file), &[], &Overrides::new()).unwrap_err(),
             "warmd.toml:1:1: unknown key `jobs_dri`, did you mean `jobs_dir`?\n\
-             warmd.toml:4:18: `redis.max_key_length`: invalid type: string \"many\", expected usize\n\
+             warmd.toml:4:18: `redis.max_key_length`: invalid type: string \"many\", expected a whole number\n\
              warmd.toml:5:17: `redis.overlong_keys`: unknown value `md4`, did you mean `md5`?\n\
              warmd.toml:6:2: unknown key `histroy`, did you mean `history`?\n\
              warmd.toml:8:9: `log.level`: invalid type: integer `3`, expected a string"

@@ -52,8 +52,8 @@ fn draw(bar: &ProgressBar, meter: &Meter) {
         bar.set_length(meter.keys.get());
     }
     let template = match complete {
-        true => "{msg:28} {bar:30} {pos}/{len} keys {prefix} {elapsed}",
-        false => "{msg:28} {spinner} {pos} keys {prefix} {elapsed}",
+        true => "{msg:28} {bar:30} {human_pos}/{human_len} keys {prefix} {elapsed}",
+        false => "{msg:28} {spinner} {human_pos} keys {prefix} {elapsed}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

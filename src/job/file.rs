@@ -27,7 +27,7 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
     let key = reader.key(&file);
     let targets = reader.targets(&file.targets);
     let kind = reader.kind(&file);
-    let limits = limits(&file.limits);
+    let limits = reader.limits(&file.limits);
     let mut key = key?;
     if let Some((kind, provides)) = &kind {
         reader.key_variables(&mut key, &file, kind, provides);
@@ -46,23 +46,18 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
         empty: file.empty.unwrap_or_default(),
         targets: targets?,
         kind: kind?.0,
-        limits,
+        limits: limits?,
     })
 }
 
-fn limits(table: &LimitsTable) -> Limits {
-    const fn count(number: u32) -> NonZeroU32 {
-        NonZeroU32::MIN.saturating_add(number - 1)
-    }
-    Limits {
-        keys_per_second: table.keys_per_second,
-        queries_per_second: table.queries_per_second,
-        concurrency: table.concurrency.unwrap_or(count(4)),
-        timeout: table.timeout.map_or(Duration::from_secs(600), |Span(timeout)| timeout),
-        // Measured: pipelines of 500 reach what the server can do; larger ones only hold more memory.
-        batch: table.batch.unwrap_or(count(500)),
-    }
-}
+/// More batches at once than any database has connections for.
+const MOST_CONCURRENCY: u32 = 256;
+
+/// Measured: pipelines of 500 reach what the server can do.
+const DEFAULT_BATCH: u32 = 500;
+
+/// Larger ones only hold more memory, and more values than a statement can bind.
+const LARGEST_BATCH: u32 = 10_000;
 
 /// Reads the parts of one file.
 pub(super) struct Reader<'a, 'p> {
@@ -74,6 +69,43 @@ impl Reader<'_, '_> {
     pub(super) fn missing(&mut self, entry: &str, what: &str) {
         if !self.doc.was_wrong(entry) {
             self.doc.problem(0..0, format!("`{entry}` is missing: {what}"));
+        }
+    }
+
+    fn limits(&mut self, table: &LimitsTable) -> Option<Limits> {
+        let timeout = match &table.timeout {
+            Some(timeout) if timeout.get_ref().0.is_zero() => {
+                self.doc.problem(timeout.span(), "`limits.timeout` must be longer than 0s");
+                None
+            }
+            Some(timeout) => Some(timeout.get_ref().0),
+            None => Some(Duration::from_secs(600)),
+        };
+        let concurrency = self.at_most("limits.concurrency", &table.concurrency, MOST_CONCURRENCY, 4);
+        let batch = self.at_most("limits.batch", &table.batch, LARGEST_BATCH, DEFAULT_BATCH);
+        Some(Limits {
+            keys_per_second: table.keys_per_second,
+            queries_per_second: table.queries_per_second,
+            concurrency: concurrency?,
+            timeout: timeout?,
+            batch: batch?,
+        })
+    }
+
+    fn at_most(
+        &mut self,
+        entry: &str,
+        written: &Option<At<NonZeroU32>>,
+        most: u32,
+        default: u32,
+    ) -> Option<NonZeroU32> {
+        match written {
+            None => NonZeroU32::new(default),
+            Some(number) if number.get_ref().get() > most => {
+                self.doc.problem(number.span(), format!("`{entry}` is at most {most}"));
+                None
+            }
+            Some(number) => Some(*number.get_ref()),
         }
     }
 

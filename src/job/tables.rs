@@ -116,9 +116,9 @@ pub(super) struct SimilarTable {
 pub(super) struct LimitsTable {
     pub keys_per_second: Option<NonZeroU32>,
     pub queries_per_second: Option<NonZeroU32>,
-    pub concurrency: Option<NonZeroU32>,
-    pub timeout: Option<Span>,
-    pub batch: Option<NonZeroU32>,
+    pub concurrency: Option<At<NonZeroU32>>,
+    pub timeout: Option<At<Span>>,
+    pub batch: Option<At<NonZeroU32>>,
 }
 
 /// A target value in a file: text or a whole number.

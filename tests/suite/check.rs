@@ -74,7 +74,7 @@ fn a_wrong_type_is_named_with_the_right_one() {
     assert_eq!(said("\"30m\"", "30"), "job.toml:3:7: `ttl`: invalid type: integer `30`, expected a string");
     assert_eq!(
         said("limit = 10", "limit = \"ten\""),
-        "job.toml:6:40: `targets.user_id.limit`: invalid type: string \"ten\", expected a nonzero u32"
+        "job.toml:6:40: `targets.user_id.limit`: invalid type: string \"ten\", expected a whole number from 1"
     );
     assert_eq!(
         said("[query]\n", "[query]\neach = \"rows\"\n"),
@@ -127,6 +127,16 @@ fn a_bad_duration_is_told_with_its_reason() {
     assert_eq!(
         said("ttl = \"30m\"", "ttl = \"30m\"\nttl_jitter = \"0.1\""),
         "job.toml:4:14: `ttl_jitter`: bad share `0.1`: write for example `10%`"
+    );
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    assert_eq!(
+        said("[query]\n", "[limits]\ntimeout = \"0s\"\nbatch = 20000\nconcurrency = 0\n[query]\n"),
+        "job.toml:9:11: `limits.timeout` must be longer than 0s\n\
+         job.toml:10:9: `limits.batch` is at most 10000\n\
+         job.toml:11:15: `limits.concurrency`: invalid value: integer `0`, expected a whole number from 1"
     );
 }
 
