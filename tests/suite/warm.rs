@@ -10,8 +10,8 @@ use warmd::{
     cache::Store,
     id::Id,
     job::Job,
-    record::{Cause, Outcome},
-    run::Request,
+    record::{Cause, Meter, Outcome},
+    run::{Request, run},
     targets::Only,
 };
 
@@ -127,6 +127,27 @@ async fn a_key_without_ttl_is_another_owners_and_never_touched() {
     assert_eq!((record.counts.foreign, record.counts.fresh, record.counts.written), (1, 1, 4));
     assert_eq!(world.get("t:user:3").await.unwrap(), "mine");
     assert_eq!(world.pttl("t:user:3").await, -1);
+}
+
+#[tokio::test]
+async fn a_value_that_the_application_writes_meanwhile_stays() {
+    let database = servers::postgres().await;
+    servers::execute(&database.url, crate::world::SHOP).await;
+    let world = World::on(database).await;
+    // The run has seen that the keys are missing, and the database is still at work, when the application writes.
+    let slow = USERS.replace("name, score FROM users", "name, pg_sleep(0.2)::text AS slept FROM users");
+    let job = world.job(&slow);
+    let meter = Arc::new(Meter::default());
+    let request = Request::manual();
+    let application = async {
+        while meter.missing.get() < 5 {
+            tokio::task::yield_now().await;
+        }
+        world.redis_command::<String>(&["SET", "t:user:2", "live", "EX", "99"]).await;
+    };
+    let (record, ()) = tokio::join!(run(&job, &world.around, &request, &meter), application);
+    assert_eq!((record.counts.written, record.counts.fresh, record.counts.missing), (4, 1, 4), "{record:?}");
+    assert_eq!(world.get("t:user:2").await.unwrap(), "live");
 }
 
 #[tokio::test]
