@@ -41,7 +41,10 @@ impl Keyspace {
             return Ok(format!("{}{rest}", self.prefix));
         }
         match self.overlong {
-            Overlong::Md5 => Ok(format!("{}{:x}", self.prefix, Md5::digest(rest.as_bytes()))),
+            Overlong::Md5 => {
+                let digest = u128::from_be_bytes(Md5::digest(rest.as_bytes()).into());
+                Ok(format!("{}{digest:032x}", self.prefix))
+            }
             Overlong::Error => Err(format!("the key is longer than {} characters", self.max_length)),
         }
     }
