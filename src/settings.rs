@@ -8,7 +8,7 @@ use std::{
 };
 
 use config::{Config, Environment, File, FileFormat};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
@@ -367,20 +367,10 @@ fn environment_words(message: &str) -> String {
     }
 }
 
-/// True when the URL holds a password or the like that must not be printed.
-pub fn masked(url: &SecretString) -> String {
-    let url = url.expose_secret();
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.split_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}"),
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Settings, String> {
@@ -472,7 +462,6 @@ mod tests {
         assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://:hunter2@localhost");
         let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
         assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
-        assert_eq!(masked(&settings.redis.url().unwrap()), "redis://…@localhost");
         let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
         let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.url().unwrap_err();
         assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
