@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, BuildHasherDefault},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
 };
 
 use chrono::{DateTime, Utc};
@@ -249,7 +249,8 @@ impl Explosion {
 
     /// Whether a key comes for the first time, as far back as keys are remembered.
     fn is_new(&mut self, key: &str) -> bool {
-        let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
+        // A good hash, because a collision would fail an innocent key.
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
         if !self.recent.insert(hash) {
             return false;
         }
