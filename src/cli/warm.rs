@@ -1,6 +1,6 @@
 //! `warmd warm`: run jobs now, once.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use serde_json::json;
 
@@ -73,9 +73,36 @@ pub(super) async fn warm_all(
         {
             tracing::warn!("{}: {error:#}", job.name);
         }
+        if !quiet && !std::io::stderr().is_terminal() {
+            log(&record);
+        }
         records.push(record);
     }
     records
+}
+
+/// One line a run, where no bar was seen moving.
+fn log(record: &Record) {
+    let counts = record.counts;
+    let words = format!(
+        "{}: {}, {} written, {} fresh in {}",
+        record.job,
+        record.outcome,
+        table::count(counts.written, "key"),
+        table::number(counts.fresh),
+        table::time(record.seconds)
+    );
+    tracing::info!(
+        job = record.job,
+        run_id = record.run_id,
+        outcome = %record.outcome,
+        keys = counts.keys,
+        written = counts.written,
+        fresh = counts.fresh,
+        empty = counts.empty,
+        failed = counts.failed,
+        "{words}"
+    );
 }
 
 /// The first signal lets the runs end at a safe point; a second one ends the process at once.

@@ -22,6 +22,7 @@ fn warmd(world: &World, arguments: &[&str]) -> Command {
         .env("WARMD__REDIS__URL", &world.redis.url)
         .env("WARMD__REDIS__KEY_PREFIX", "t:")
         .env("WARMD__JOBS_DIR", world.folder())
+        .env("WARMD__LOG__LEVEL", "warn")
         .env("WARMD__HISTORY__URL", format!("sqlite:{}", world.folder().join("state/history.db").display()));
     command
 }
@@ -49,6 +50,18 @@ async fn warm_ends_with_a_table_and_the_second_time_says_that_nothing_was_to_wri
     let (code, out, _) = run(&world, &["warm"]);
     assert_eq!(code, Some(0));
     assert!(out.ends_with("nothing to write: all 5 keys are fresh\n"), "{out}");
+}
+
+#[tokio::test]
+async fn without_a_terminal_each_run_is_a_line_in_the_log() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let text = warmd(&world, &["warm", "--log", "info"]).output().unwrap();
+    let line = told(text).2;
+    assert!(line.contains("users: ok, 5 keys written, 0 fresh in ") && line.contains("written=5"), "{line}");
+    let json = warmd(&world, &["warm", "--log", "info"]).env("WARMD__LOG__FORMAT", "json").output().unwrap();
+    let line: Value = serde_json::from_str(&told(json).2).unwrap();
+    assert_eq!((&line["level"], &line["fields"]["fresh"]), (&"INFO".into(), &5.into()));
 }
 
 #[tokio::test]
