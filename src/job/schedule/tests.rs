@@ -43,6 +43,7 @@ fn five_fields_six_fields_nicknames_and_intervals_are_read() {
     ] {
         check(Tz::UTC, pattern, from, expected);
     }
+    check(Tz::UTC, "@every 1h", "1969-12-31T22:59:59.5", "1969-12-31T23:00 1970-01-01T00:00 1970-01-01T01:00");
     let seconds = Schedule::parse("30 */15 * * * *", Tz::UTC).unwrap();
     assert_eq!(seconds.ticks_after(utc(from), 2), [utc("2026-03-01T10:15:30"), utc("2026-03-01T10:30:30")]);
     assert_eq!(seconds.to_string(), "30 */15 * * * *");
