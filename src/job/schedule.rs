@@ -1,17 +1,24 @@
 //! When a job is due.
 
-use std::{fmt, time::Duration};
+mod pattern;
+#[cfg(test)]
+mod tests;
 
-use chrono::{DateTime, TimeDelta, TimeZone, Timelike, Utc};
-use chrono_tz::Tz;
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
+use std::{fmt, iter, time::Duration};
+
+use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::{GapInfo, Tz};
+use croner::Cron;
 
 use super::duration::Span;
+use pattern::Pattern;
 
 /// Ticks by cron pattern or by interval; a `Schedule` that exists has a next tick.
+///
+/// Where daylight saving makes the clock jump, the rules are those of Vixie's cron 4. A pattern whose minute or hour (or
+/// second) begins with `*` or names every value ticks whenever the clock shows a matching time: `*/15 * * * *` goes on
+/// every 15 minutes, through both passes of a repeated hour. Any other pattern names times of the day, and each of them
+/// comes once: on the first pass when it is repeated, at the first moment after the gap when it is skipped.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
@@ -21,7 +28,10 @@ pub struct Schedule {
 
 #[derive(Debug, Clone)]
 enum When {
-    Cron(Box<Cron>),
+    /// Every moment at which the clock shows a matching time.
+    Rolling(Box<Cron>),
+    /// Every matching time of day, once.
+    Fixed(Box<Cron>),
     Every(Duration),
 }
 
@@ -30,46 +40,26 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Schedule {
     /// Reads five cron fields, six (seconds first), `@hourly` and the like, or `@every 15m`.
+    ///
+    /// Day of month and day of week: a day that matches either, when both are restricted; as in Vixie's cron, a field
+    /// that begins with `*` is not restricted, so that `*/2` and `MON` together mean the Mondays with an odd date. The
+    /// error names the field and the likely reason.
     pub fn parse(text: &str, zone: Tz) -> Result<Self, String> {
-        let refuse = |why: String| Err(format!("bad schedule `{text}`: {why}"));
-        let when = if let Some(interval) = text.trim().strip_prefix("@every") {
-            match interval.trim().parse::<Span>() {
-                Ok(Span(every)) if every >= SHORTEST_INTERVAL && every.subsec_nanos() == 0 => When::Every(every),
-                Ok(_) => return refuse("an interval is a whole number of seconds, at least 1s".to_owned()),
-                Err(why) => return refuse(why),
-            }
-        } else {
-            let fields = text.split_whitespace().count();
-            if !text.trim().starts_with('@') && !(5..=6).contains(&fields) {
-                return refuse(format!(
-                    "it has {fields} fields; write five (minute hour day month weekday) or six (seconds first)"
-                ));
-            }
-            // Vixie semantics: when day of month and day of week are both restricted, either may match.
-            let parser =
-                CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).dom_and_dow(false).build();
-            // The one nickname of cron that the parser does not know.
-            match parser.parse(if text.trim() == "@midnight" { "@daily" } else { text }) {
-                Ok(cron) => When::Cron(Box::new(cron)),
-                Err(why) => return refuse(why.to_string()),
-            }
-        };
-        let schedule = Self { text: text.trim().to_owned(), zone, when };
+        let text = text.trim();
+        let when = read(text).map_err(|why| format!("bad schedule `{text}`: {why}"))?;
+        let schedule = Self { text: text.to_owned(), zone, when };
         match schedule.next_after(Utc::now()) {
             Some(_) => Ok(schedule),
-            None => refuse("no such moment ever comes".to_owned()),
+            None => Err(format!("bad schedule `{text}`: no such moment ever comes")),
         }
     }
 
-    /// The first tick after `moment`. Intervals count from the Unix epoch, so that every instance sees the same ticks.
+    /// The first tick strictly after `moment`, a whole second. Intervals count from the Unix epoch, so that every
+    /// instance sees the same ticks. `None` only beyond the year 4999.
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match &self.when {
-            When::Cron(cron) => {
-                let local = moment.with_timezone(&self.zone);
-                let next = cron.find_next_occurrence(&local, false).ok()?;
-                // The search keeps the fraction of the second that it started from.
-                next.with_nanosecond(0).map(|tick| tick.with_timezone(&Utc))
-            }
+            When::Rolling(cron) => next_rolling(cron, self.zone, moment),
+            When::Fixed(cron) => next_fixed(cron, self.zone, moment),
             When::Every(every) => {
                 let every = i64::try_from(every.as_secs()).ok()?;
                 Utc.timestamp_opt((moment.timestamp().div_euclid(every) + 1) * every, 0).single()
@@ -84,13 +74,13 @@ impl Schedule {
 
     /// The next `count` ticks after `moment`.
     pub fn ticks_after(&self, moment: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
-        std::iter::successors(self.next_after(moment), |tick| self.next_after(*tick)).take(count).collect()
+        iter::successors(self.next_after(moment), |tick| self.next_after(*tick)).take(count).collect()
     }
 
     /// The gaps between coming ticks, enough of them to see a week's pattern, in seconds or longer.
     pub fn gaps_after(&self, moment: DateTime<Utc>) -> Vec<Duration> {
         // Five weeks hold every weekly pattern and a month's end; 700 ticks hold a week of quarter hours.
-        let horizon = moment + TimeDelta::weeks(5);
+        let horizon = moment.checked_add_signed(TimeDelta::weeks(5)).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let mut ticks = self.ticks_after(moment, 700);
         let within = ticks.partition_point(|tick| *tick <= horizon).max(3) + 1;
         ticks.truncate(within);
@@ -98,59 +88,74 @@ impl Schedule {
     }
 }
 
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+fn read(text: &str) -> Result<When, String> {
+    // `@everyday` is a nickname that we do not know, not an interval.
+    let interval = text
+        .split_at_checked("@every".len())
+        .filter(|(word, rest)| word.eq_ignore_ascii_case("@every") && !rest.starts_with(|c: char| c.is_alphabetic()));
+    let Some((_, interval)) = interval else {
+        let Pattern { cron, rolling } = pattern::parse(text)?;
+        return Ok(if rolling { When::Rolling(Box::new(cron)) } else { When::Fixed(Box::new(cron)) });
+    };
+    match interval.trim().parse::<Span>()? {
+        Span(every) if every >= SHORTEST_INTERVAL && every.subsec_nanos() == 0 => Ok(When::Every(every)),
+        _ => Err("an interval is a whole number of seconds, at least 1s".to_owned()),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What the clock on the wall shows.
+fn wall_clock(moment: DateTime<Utc>, zone: Tz) -> NaiveDateTime {
+    let utc = moment.naive_utc();
+    // Within a day of the ends of time the difference to UTC no longer fits, and no longer matters.
+    utc.checked_add_offset(zone.offset_from_utc_datetime(&utc).fix()).unwrap_or(utc)
+}
 
-    fn utc(text: &str) -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
-    }
+/// All matching times after `local`, on a calendar that knows no time zones.
+fn matching_times(cron: &Cron, local: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
+    let next = |local: &NaiveDateTime| cron.find_next_occurrence(local, false).ok();
+    iter::successors(next(&local), next)
+}
 
-    fn ticks(schedule: &str, zone: Tz, after: &str, count: usize) -> Vec<String> {
-        let schedule = Schedule::parse(schedule, zone).unwrap();
-        schedule.ticks_after(utc(after), count).iter().map(|tick| tick.format("%m-%dT%H:%M:%SZ").to_string()).collect()
-    }
+/// The moments of the wall clock's times never go backwards while the times go forwards, so the first one after `moment`
+/// is the next tick. All times up to the one that the clock shows now have had their moment.
+fn next_fixed(cron: &Cron, zone: Tz, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    matching_times(cron, wall_clock(moment, zone)).find_map(|local| {
+        let first = match zone.from_local_datetime(&local).earliest() {
+            Some(first) => first.to_utc(),
+            // The first moment after a gap is the one at which it begins, told by the offset before it.
+            None => {
+                let (gap, before) = GapInfo::new(&local, &zone)?.begin?;
+                gap.checked_sub_offset(before.fix())?.and_utc()
+            }
+        };
+        (first > moment).then_some(first)
+    })
+}
 
-    #[test]
-    fn five_fields_six_fields_names_and_intervals_are_read() {
-        let from = "2026-03-01T10:07:30.5Z";
-        assert_eq!(ticks("*/15 * * * *", Tz::UTC, from, 2), ["03-01T10:15:00Z", "03-01T10:30:00Z"]);
-        assert_eq!(ticks("30 */15 * * * *", Tz::UTC, from, 1), ["03-01T10:15:30Z"]);
-        assert_eq!(ticks("@hourly", Tz::UTC, from, 1), ["03-01T11:00:00Z"]);
-        assert_eq!(ticks("@every 10m", Tz::UTC, from, 2), ["03-01T10:10:00Z", "03-01T10:20:00Z"]);
-    }
-
-    #[test]
-    fn restricted_day_of_month_and_day_of_week_either_match() {
-        // 1 March 2026 is a Sunday, 2 March a Monday.
-        let days = ticks("0 0 1 * MON", Tz::UTC, "2026-02-28T12:00:00Z", 3);
-        assert_eq!(days, ["03-01T00:00:00Z", "03-02T00:00:00Z", "03-09T00:00:00Z"]);
-    }
-
-    #[test]
-    fn fields_are_read_in_the_time_zone_of_the_job() {
-        let days = ticks("0 18 * * *", Tz::Europe__Berlin, "2026-03-28T00:00:00Z", 2);
-        assert_eq!(days, ["03-28T17:00:00Z", "03-29T16:00:00Z"]);
-    }
-
-    #[test]
-    fn schedules_that_can_never_run_are_refused_with_the_reason() {
-        for (text, reason) in [
-            ("61 * * * *", "bad schedule `61 * * * *`: "),
-            ("* * * *", "bad schedule `* * * *`: it has 4 fields; write five"),
-            ("0 0 31 2 *", "bad schedule `0 0 31 2 *`: no such moment ever comes"),
-            ("@every 10", "bad schedule `@every 10`: bad duration `10`: it has no unit"),
-            ("@every 0s", "bad schedule `@every 0s`: an interval is a whole number of seconds, at least 1s"),
-            ("@fortnightly", "bad schedule `@fortnightly`: "),
-        ] {
-            let error = Schedule::parse(text, Tz::UTC).unwrap_err();
-            assert!(error.starts_with(reason), "{error}");
+fn next_rolling(cron: &Cron, zone: Tz, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let local = wall_clock(moment, zone);
+    let first_match = |from: NaiveDateTime| {
+        matching_times(cron, from).find_map(|local| {
+            let passes = zone.from_local_datetime(&local);
+            let mut passes = [passes.earliest(), passes.latest()].into_iter().flatten().map(|pass| pass.to_utc());
+            passes.find(|pass| *pass > moment)
+        })
+    };
+    let next = first_match(local);
+    let shown_now = zone.from_local_datetime(&local);
+    match (shown_now.earliest(), shown_now.latest()) {
+        // On the first pass of a repeated hour: when nothing is left of it, the second begins, and shows times again
+        // that were left behind, up to the length of a pass ago.
+        (Some(first), Some(second)) if moment < second && next.is_none_or(|next| next >= second) => {
+            let repeated = first_match(local.checked_sub_signed(second - first)?);
+            next.into_iter().chain(repeated).min()
         }
+        _ => next,
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
