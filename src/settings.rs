@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use config::{Config, Environment, File, FileFormat};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -15,9 +14,13 @@ use crate::{
     cache::{Keyspace, Overlong},
     database::{Database, Engine},
     job::{Dialects, duration::Span},
-    problems::{Document, Problems, unknown},
+    problems::{Problems, unknown},
     throttle::Quotas,
 };
+
+mod layers;
+
+pub use layers::{DEFAULT_FILE, Overrides};
 
 /// All settings; config/default.toml describes each.
 #[derive(Debug, Clone, Deserialize)]
@@ -178,45 +181,7 @@ impl Default for LogSettings {
     }
 }
 
-/// The file that is read when no other is named, if it exists.
-pub const DEFAULT_FILE: &str = "/etc/warmd/warmd.toml";
-
-/// What flags set: dotted path and value, stronger than every other layer.
-pub type Overrides = Vec<(&'static str, String)>;
-
 impl Settings {
-    /// Reads all layers; every mistake goes to `problems`. `None` when the layers do not make settings at all.
-    pub fn load(
-        file: Option<&Path>,
-        environment: Vec<(String, String)>,
-        overrides: &Overrides,
-        problems: &mut Problems,
-    ) -> Option<Self> {
-        let default = Path::new(DEFAULT_FILE);
-        let file = file.or_else(|| default.exists().then_some(default));
-        let mut builder = Config::builder();
-        if let Some(path) = file {
-            builder = builder.add_source(file_layer(path, problems)?);
-        }
-        // Names without a double underscore belong to somebody else: WARMD_HOME.
-        let environment: config::Map<String, String> =
-            environment.into_iter().filter(|(name, _)| name.starts_with("WARMD__")).collect();
-        builder = builder.add_source(
-            Environment::with_prefix("WARMD").prefix_separator("__").separator("__").source(Some(environment)),
-        );
-        for (path, value) in overrides {
-            builder = builder.set_override(*path, value.as_str()).ok()?;
-        }
-        match builder.build().and_then(Config::try_deserialize) {
-            Ok(settings) => Some(settings),
-            Err(error) => {
-                // The file was read on its own before, so this is the environment's or a flag's.
-                problems.push(Path::new("environment"), environment_words(&error.to_string()));
-                None
-            }
-        }
-    }
-
     /// Which SQL each database speaks, as far as URLs tell; wrong URLs go to `problems`.
     pub fn dialects(&self, problems: &mut Problems) -> Dialects {
         let mut engine = |name: &str, settings: &DatabaseSettings| -> Option<Engine> {
@@ -320,150 +285,5 @@ fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Res
             Err(error) => Err(format!("`{place}_file`: cannot read {}: {error}", file.display())),
         },
         (None, None) => Ok(None),
-    }
-}
-
-/// The layer that a file makes.
-fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileSourceString, FileFormat>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.push(path, format!("the settings cannot be read: {error}"));
-            return None;
-        }
-    };
-    let before = problems.0.len();
-    Document::new(path, text.clone(), problems).read::<Settings>()?;
-    if problems.0.len() > before {
-        return None;
-    }
-    let mut written: toml::Table = text.parse().ok()?;
-    make_absolute(&mut written, path.parent().unwrap_or(Path::new("")));
-    Some(File::from_str(&written.to_string(), FileFormat::Toml))
-}
-
-/// Paths in a settings file are relative to it, wherever warmd was started.
-fn make_absolute(table: &mut toml::Table, folder: &Path) {
-    for (key, value) in table {
-        match value {
-            toml::Value::String(path) if key == "jobs_dir" || key == "url_file" => {
-                *path = folder.join(&path).to_string_lossy().into_owned();
-            }
-            toml::Value::Table(inner) => make_absolute(inner, folder),
-            _ => {}
-        }
-    }
-}
-
-fn environment_words(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match message.strip_prefix("unknown field") {
-        Some(_) => {
-            let word = quoted.next().unwrap_or_default().to_owned();
-            let known: Vec<&str> = quoted.collect();
-            unknown("setting", &word, &known)
-        }
-        None => message.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Settings, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("warmd.toml");
-        let file = file.map(|text| {
-            std::fs::write(&path, text).unwrap();
-            path.as_path()
-        });
-        let mut problems = Problems::default();
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let settings = Settings::load(file, environment, overrides, &mut problems);
-        let folder = format!("{}/", folder.path().display());
-        match (settings, problems.into_result()) {
-            (Some(settings), Ok(())) => Ok(settings),
-            (_, Err(problems)) => Err(problems.to_string().replace(&folder, "")),
-            (None, Ok(())) => panic!("no settings and no problem"),
-        }
-    }
-
-    #[test]
-    fn the_documented_defaults_are_the_defaults() {
-        let documented = include_str!("../config/default.toml");
-        let read: Settings = toml::from_str(documented).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", Settings::default()));
-        // What has no default is documented as a comment, and is a setting.
-        let uncommented: String = documented
-            .lines()
-            .map(|line| match line.strip_prefix("# ") {
-                Some(setting)
-                    if setting.starts_with('[')
-                        || setting.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
-                {
-                    format!("{setting}\n")
-                }
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        let full: Settings = toml::from_str(&uncommented).unwrap();
-        assert!(
-            full.database.url.is_some() && full.history.url_file.is_some() && full.limits.keys_per_second.is_some()
-        );
-    }
-
-    #[test]
-    fn later_layers_win() {
-        let file = "[redis]\nkey_prefix = \"file:\"\nmax_key_length = 100\n[limits]\nkeys_per_second = 5\n";
-        let environment =
-            [("WARMD__REDIS__KEY_PREFIX", "env:"), ("WARMD__LIMITS__CONCURRENCY", "3"), ("WARMD_HOME", "/")];
-        let settings = load(Some(file), &environment, &vec![("redis.url", "redis://flag".to_owned())]).unwrap();
-        assert_eq!(settings.redis.key_prefix, "env:");
-        assert_eq!(settings.redis.max_key_length, 100);
-        assert_eq!(settings.limits.concurrency.get(), 3);
-        assert_eq!(settings.limits.keys_per_second.unwrap().get(), 5);
-        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://flag");
-    }
-
-    #[test]
-    fn all_mistakes_of_the_file_are_told_in_one_pass() {
-        let file = "jobs_dri = \"x\"\n\n[redis]\nmax_key_length = \"many\"\noverlong_keys = \"md4\"\n[histroy]\n[log]\nlevel = 3\n";
-        assert_eq!(
-            load(Some(file), &[], &Overrides::new()).unwrap_err(),
-            "warmd.toml:1:1: unknown key `jobs_dri`, did you mean `jobs_dir`?\n\
-             warmd.toml:4:18: `redis.max_key_length`: invalid type: string \"many\", expected a whole number\n\
-             warmd.toml:5:17: `redis.overlong_keys`: unknown value `md4`, did you mean `md5`?\n\
-             warmd.toml:6:2: unknown key `histroy`, did you mean `history`?\n\
-             warmd.toml:8:9: `log.level`: invalid type: integer `3`, expected a string"
-        );
-    }
-
-    #[test]
-    fn unknown_variables_are_refused_with_the_likely_meant_one() {
-        let error = load(None, &[("WARMD__REDIS__KEY_PREFX", "x")], &Overrides::new()).unwrap_err();
-        assert_eq!(error, "environment: unknown setting `key_prefx`, did you mean `key_prefix`?");
-    }
-
-    #[test]
-    fn a_relative_jobs_folder_is_relative_to_the_file_that_names_it() {
-        let settings = load(Some("jobs_dir = \"jobs\""), &[], &Overrides::new()).unwrap();
-        assert!(settings.jobs_dir.is_absolute() && settings.jobs_dir.ends_with("jobs"));
-    }
-
-    #[test]
-    fn secrets_come_from_files_and_never_print() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("url");
-        std::fs::write(&file, "redis://:hunter2@localhost\n").unwrap();
-        let settings = load(Some(&format!("[redis]\nurl_file = {file:?}\n")), &[], &Overrides::new()).unwrap();
-        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://:hunter2@localhost");
-        let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
-        assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
-        let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
-        let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.url().unwrap_err();
-        assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
     }
 }

@@ -385,7 +385,11 @@ async fn a_lost_connection_is_told_apart_from_a_wrong_statement() {
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                 WHERE datname = current_database() AND application_name = 'warmd'";
     let (found, ()) = tokio::join!(rows.next(), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let asleep = "select count(*) as n from pg_stat_activity where query like '%FETCH%' and state = 'active' \
+                      and datname = current_database() and pid <> pg_backend_pid()";
+        while super::rows(&database.url, asleep).await != ["[1]"] {
+            tokio::task::yield_now().await;
+        }
         execute(&database.url, kill).await;
     });
     let error = found.err().unwrap();
