@@ -3,7 +3,7 @@
 /// One department: its products are every style with every kind, as far as needed.
 pub(super) struct Category {
     pub name: &'static str,
-    /// First words of the names, with the factor they put on the price; the style is the position modulo [`STYLES`].
+    /// First words of the names, with the factor they put on the price; the style is the position modulo [`super::STYLES`].
     pub looks: [(&'static str, f64); 8],
     /// Second words of the names, with the usual price.
     pub kinds: [(&'static str, f64); 12],
