@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -19,6 +20,7 @@ use crate::{
     job::{Job, duration::Span},
     record::{Meter, Record},
     run,
+    throttle::Quotas,
 };
 
 #[derive(clap::Args)]
@@ -70,10 +72,11 @@ pub(super) async fn plan(global: &Global, options: &Options) -> Result<ExitCode,
         }
     }
     let warnings = warnings(&jobs);
+    let process = setup.settings.quotas();
     if options.json {
-        print_json(&jobs, &records, &collisions, &warnings);
+        print_json(&jobs, &process, &records, &collisions, &warnings);
     } else {
-        print(&jobs, &records, &collisions, &warnings);
+        print(&jobs, &process, &records, &collisions, &warnings);
     }
     Ok(warm::exit_code(&records))
 }
@@ -84,13 +87,18 @@ pub(super) fn warnings(jobs: &[Arc<Job>]) -> Vec<String> {
     jobs.iter().filter_map(|job| Some(format!("{}: {}", job.name, job.cold_warning(now)?))).collect()
 }
 
-/// The least time that the job's own quota leaves for its keys.
-fn time_at_quota(job: &Job, record: &Record) -> Option<Duration> {
-    let quota = job.limits.keys_per_second?;
-    Some(Duration::from_secs_f64((record.counts.written as f64 / f64::from(quota.get())).ceil()))
+/// The least time that the quotas leave for a run's keys and statements: the job's own and the process's, the stricter.
+fn time_at_quota(job: &Job, process: &Quotas, record: &Record) -> Option<Duration> {
+    let seconds = |amount: u64, quotas: [Option<NonZeroU32>; 2]| {
+        let strictest = quotas.into_iter().flatten().min()?;
+        Some((amount as f64 / f64::from(strictest.get())).ceil())
+    };
+    let keys = seconds(record.counts.written, [job.limits.keys_per_second, process.keys_per_second]);
+    let queries = seconds(record.queries, [job.limits.queries_per_second, process.queries_per_second]);
+    keys.into_iter().chain(queries).reduce(f64::max).map(Duration::from_secs_f64)
 }
 
-fn print(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnings: &[String]) {
+fn print(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[Collision], warnings: &[String]) {
     let headers = [
         "job",
         "targets",
@@ -113,7 +121,7 @@ fn print(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnin
         row.extend(numbers.map(table::number));
         row.extend([counts.empty, counts.failed].map(table::number));
         row.push(table::bytes(record.bytes));
-        row.push(time_at_quota(job, record).map_or("-".to_owned(), |time| Span(time).to_string()));
+        row.push(time_at_quota(job, process, record).map_or("-".to_owned(), |time| Span(time).to_string()));
         row.push(table::number(record.queries));
         table.add_row(row);
     }
@@ -137,7 +145,7 @@ fn print(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnin
     println!("nothing was written");
 }
 
-fn print_json(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], warnings: &[String]) {
+fn print_json(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[Collision], warnings: &[String]) {
     let plans: Vec<_> = jobs
         .iter()
         .zip(records)
@@ -155,7 +163,7 @@ fn print_json(jobs: &[Arc<Job>], records: &[Record], collisions: &[Collision], w
                 "bytes": record.bytes,
                 "queries": record.queries,
                 "rows": record.rows,
-                "seconds_at_quota": time_at_quota(job, record).map(|time| time.as_secs()),
+                "seconds_at_quota": time_at_quota(job, process, record).map(|time| time.as_secs()),
                 "first_error": record.first_error,
             })
         })

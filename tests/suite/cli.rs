@@ -181,6 +181,19 @@ async fn check_and_plan_say_what_a_short_ttl_leaves_cold() {
 }
 
 #[tokio::test]
+async fn plan_says_how_long_the_stricter_quota_makes_a_run() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{USERS}[limits]\nkeys_per_second = 2\n"));
+    let seconds = |process: &str| {
+        let output =
+            warmd(&world, &["plan", "--json"]).env("WARMD__LIMITS__KEYS_PER_SECOND", process).output().unwrap();
+        let json: Value = serde_json::from_str(&told(output).1).unwrap();
+        json["plans"][0]["seconds_at_quota"].as_u64().unwrap()
+    };
+    assert_eq!((seconds("1000"), seconds("1")), (3, 5));
+}
+
+#[tokio::test]
 async fn plan_finds_keys_that_two_jobs_would_write() {
     let world = World::new().await;
     let job = |key: &str, id: &str| {
