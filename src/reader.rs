@@ -117,7 +117,13 @@ impl Reader {
         let mut delays = delays();
         let mut sent = false;
         loop {
-            let error = match self.attempt(sql, arguments, &start, &mut step, out, &mut sent).await {
+            self.throttles.query().await;
+            let began = Instant::now();
+            let mut held_back = Duration::ZERO;
+            let attempt = self.attempt(sql, arguments, &start, &mut step, out, (&mut sent, &mut held_back)).await;
+            // Also an attempt that failed has kept the database busy.
+            self.meter.database.add_time(began.elapsed().saturating_sub(held_back));
+            let error = match attempt {
                 Ok(Attempt::Done(state)) => return Ok(state),
                 Ok(Attempt::Refused(why)) => return Err(refusal(sql, &why)),
                 Err(error) => error,
@@ -143,11 +149,8 @@ impl Reader {
         start: &impl Fn(&Columns<'_>) -> Result<S, String>,
         step: &mut impl FnMut(&mut S, &Row) -> Result<Option<T>, String>,
         out: Option<&mpsc::Sender<T>>,
-        sent: &mut bool,
+        (sent, held_back): (&mut bool, &mut Duration),
     ) -> Result<Attempt<S>, Error> {
-        self.throttles.query().await;
-        let began = Instant::now();
-        let mut held_back = Duration::ZERO;
         let mut connection = self.connection().await?;
         self.meter.queries.add(1);
         let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -156,10 +159,9 @@ impl Reader {
             Ok(state) => state,
             Err(why) => return Ok(Attempt::Refused(why)),
         };
-        let mut count = 0;
         let mut listened_to = true;
         while listened_to && let Some(row) = rows.next().await? {
-            count += 1;
+            self.meter.rows.add(1);
             match step(&mut state, &row) {
                 Ok(None) => {}
                 Ok(Some(item)) => {
@@ -168,14 +170,12 @@ impl Reader {
                     if let Some(out) = out {
                         listened_to = out.send(item).await.is_ok();
                     }
-                    held_back += waiting.elapsed();
+                    *held_back += waiting.elapsed();
                 }
                 Err(why) => return Ok(Attempt::Refused(why)),
             }
         }
         drop(rows);
-        self.meter.rows.add(count);
-        self.meter.database.add_time(began.elapsed().saturating_sub(held_back));
         self.give_back(connection);
         Ok(Attempt::Done(state))
     }

@@ -126,6 +126,8 @@ impl Store {
     /// What is known of each key, in their order; one pipeline.
     pub async fn presence(&self, keys: &[String]) -> Result<Vec<Presence>, Error> {
         match self {
+            // The client refuses a pipeline of nothing.
+            Self::Redis(_) if keys.is_empty() => Ok(Vec::new()),
             Self::Redis(redis) => redis.presence(keys).await,
             Self::Memory(memory) => Ok(keys.iter().map(|key| memory.presence(key)).collect()),
         }

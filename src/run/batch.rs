@@ -41,7 +41,7 @@ impl Run<'_> {
         let keys = self.keys(&batch);
         let due = self.due(keys).await?;
         if due.is_empty() || self.stop.is_cancelled() {
-            self.give_up(&due);
+            self.give_up(due.iter().map(|due| due.stale));
             return Ok(());
         }
         let produced = match batch {
@@ -119,7 +119,9 @@ impl Run<'_> {
     async fn due(&self, keys: Vec<(usize, String)>) -> Result<Vec<Due>, Failure> {
         let (places, names): (Vec<usize>, Vec<String>) = keys.into_iter().unzip();
         let began = Instant::now();
-        let presence = match self.around.store.presence(&names).await {
+        let presence = self.around.store.presence(&names).await;
+        self.meter.redis.add_time(began.elapsed());
+        let presence = match presence {
             Ok(presence) => presence,
             Err(error) => {
                 self.meter.invalid.add(names.len());
@@ -127,7 +129,6 @@ impl Run<'_> {
                 return Err(error.into());
             }
         };
-        self.meter.redis.add_time(began.elapsed());
         let mut due = Vec::new();
         for ((index, key), presence) in places.into_iter().zip(names).zip(presence) {
             let ttl = self.job.ttl.of(&key);
@@ -154,10 +155,8 @@ impl Run<'_> {
     }
 
     /// Due keys that the run does not get to after all: they are unreached, not due.
-    fn give_up(&self, due: &[Due]) {
-        let stale = due.iter().filter(|due| due.stale).count();
-        self.meter.stale.subtract(stale);
-        self.meter.missing.subtract(due.len() - stale);
+    fn give_up(&self, stale: impl Iterator<Item = bool>) {
+        stale.for_each(|stale| if stale { &self.meter.stale } else { &self.meter.missing }.subtract(1));
     }
 
     /// Entries for the values; empty and failed targets are counted.
@@ -188,8 +187,7 @@ impl Run<'_> {
             let granted = if self.request.dry { wanted } else { self.throttles.keys(wanted).await };
             let (piece, after) = rest.split_at(granted.get() as usize);
             if self.stop.is_cancelled() {
-                self.meter.stale.subtract(rest.iter().filter(|entry| !entry.only_absent).count());
-                self.meter.missing.subtract(rest.iter().filter(|entry| entry.only_absent).count());
+                self.give_up(rest.iter().map(|entry| !entry.only_absent));
                 return Ok(());
             }
             let began = Instant::now();

@@ -274,6 +274,8 @@ async fn a_statement_that_outlives_the_run_is_a_timeout_of_the_run() {
     let record = world.run(&world.job(&text)).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Timeout)), "{record:?}");
     assert!(record.seconds < 5.0, "{record:?}");
+    // A statement that failed has cost the database its time all the same, and the targets were read before it.
+    assert!(record.database_seconds > 0.2 && record.rows == 5, "{record:?}");
 }
 
 #[tokio::test]
@@ -297,6 +299,16 @@ sql = "SELECT id, 1 AS one FROM odd WHERE id IN (:id)"
     let record = world.run(&job).await;
     assert_eq!((record.outcome, record.counts.invalid, record.counts.written), (Outcome::Partial, 2, 2));
     assert_eq!(world.keys().await, ["t:odd:a", "t:odd:ü:1"]);
+}
+
+#[tokio::test]
+async fn a_batch_without_any_valid_key_is_counted_and_asks_redis_nothing() {
+    let world = World::new().await;
+    let sql = "SELECT NULL AS id, 1 AS one UNION ALL SELECT NULL, 2";
+    let record = world.run(&world.job(&format!("key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{sql}\"\n"))).await;
+    assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Targets)), "{record:?}");
+    assert_eq!((record.counts.invalid, record.counts.failed), (2, 2));
+    assert_eq!(record.first_error.as_deref(), Some("a row for n:{id}: `id` is NULL"));
 }
 
 #[tokio::test]
