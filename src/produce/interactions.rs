@@ -8,8 +8,8 @@
 use std::{ops::Range, time::Duration};
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 
+use super::interner::Interner;
 use crate::id::{Id, IdRef};
 
 /// How fast an event loses weight: `0.5^(age / half-life)`.
@@ -285,49 +285,6 @@ impl Event {
     }
 }
 
-/// Dense numbers for ids, in the order of arrival. Only the first sight of a text allocates.
-#[derive(Debug, Default)]
-struct Interner {
-    ints: FxHashMap<i64, u32>,
-    texts: FxHashMap<Box<str>, u32>,
-}
-
-impl Interner {
-    fn index(&mut self, id: IdRef<'_>) -> u32 {
-        // Memory ends long before the 2^31 ids that an event has room for.
-        let next = (self.ints.len() + self.texts.len()) as u32;
-        match id {
-            IdRef::Int(value) => *self.ints.entry(value).or_insert(next),
-            IdRef::Text(text) => match self.texts.get(text) {
-                Some(index) => *index,
-                None => *self.texts.entry(text.into()).or_insert(next),
-            },
-        }
-    }
-
-    /// The ids in the order of their numbers.
-    fn ids(&self) -> Vec<Id> {
-        let ints = self.ints.iter().map(|(value, index)| (*index, Id::Int(*value)));
-        let texts = self.texts.iter().map(|(text, index)| (*index, Id::Text(text.clone())));
-        let mut ids: Vec<(u32, Id)> = ints.chain(texts).collect();
-        ids.sort_unstable_by_key(|(index, _)| *index);
-        ids.into_iter().map(|(_, id)| id).collect()
-    }
-
-    /// The ids in order, and for each number given out the position of its id in that order.
-    fn sorted(self) -> (Vec<Id>, Vec<u32>) {
-        let ints = self.ints.into_iter().map(|(value, index)| (Id::Int(value), index));
-        let texts = self.texts.into_iter().map(|(text, index)| (Id::Text(text), index));
-        let mut ids: Vec<(Id, u32)> = ints.chain(texts).collect();
-        ids.par_sort_unstable();
-        let mut positions = vec![0; ids.len()];
-        for (position, (_, index)) in ids.iter().enumerate() {
-            positions[*index as usize] = position as u32;
-        }
-        (ids.into_iter().map(|(id, _)| id).collect(), positions)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,6 +294,25 @@ mod tests {
 
     fn days(count: u64) -> Decay {
         Decay::half_life(Duration::from_secs(count * 86_400))
+    }
+
+    #[test]
+    fn what_two_builders_collected_is_what_one_would_have() {
+        let events = [("b", 7, 1), ("a", 9, 2), ("b", 9, 3), ("c", 7, 4), ("a", 8, 5), ("a", 9, 6)];
+        let push = |builder: &mut Builder, (user, item, at): (&str, i64, i64)| {
+            builder.push(user, item, NOW - at, 1.5, at % 2 == 0);
+        };
+        let built = |builder: Builder| builder.build(NOW, days(1), days(2));
+        let mut whole = Interactions::builder();
+        events.iter().for_each(|event| push(&mut whole, *event));
+        let whole = built(whole);
+        for cut in 0..=events.len() {
+            let (mut first, mut second) = (Interactions::builder(), Interactions::builder());
+            events[..cut].iter().for_each(|event| push(&mut first, *event));
+            events[cut..].iter().for_each(|event| push(&mut second, *event));
+            first.append(second);
+            assert_eq!(built(first), whole, "cut at {cut}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
 pub mod bm25;
 mod compute;
 pub mod interactions;
+mod interner;
 mod lists;
 mod model;
 pub mod neighbours;
