@@ -115,6 +115,12 @@ impl History {
         Ok(Duration::from_secs_f64(working.map(|record| record.seconds).fold(0.0, f64::max)))
     }
 
+    /// The newest tick of a job that has a record.
+    pub async fn last_scheduled(&self, job: &str) -> anyhow::Result<Option<DateTime<Utc>>> {
+        // Runs by hand stand between those of the schedule.
+        Ok(self.newest(Some(job), 100).await?.into_iter().filter_map(|record| record.scheduled).max())
+    }
+
     /// Removes records that are older.
     pub async fn forget_before(&self, moment: DateTime<Utc>) -> anyhow::Result<u64> {
         let sql = self.placeholders("DELETE FROM warmd_runs WHERE started < ?");

@@ -16,6 +16,8 @@
 //! run        one run, top to bottom                     returns a record
 //! record     what happened
 //! history    where records are kept
+//! scheduler  when                                       ticks, overlap, catch-up, lease, drain
+//! systemd    what the service manager is told
 //! cli        one file per command
 //! ```
 
@@ -32,7 +34,9 @@ pub mod produce;
 pub mod reader;
 pub mod record;
 pub mod run;
+pub mod scheduler;
 pub mod settings;
+pub mod systemd;
 pub mod targets;
 pub mod telemetry;
 pub mod throttle;

@@ -55,6 +55,41 @@ pub struct Record {
     pub keys_per_second: f64,
 }
 
+impl Record {
+    /// A run that did not begin, or did not live to tell what it did; with its tick, when it had one.
+    pub fn without_run(
+        job: &str,
+        instance: &str,
+        tick: Option<DateTime<Utc>>,
+        started: DateTime<Utc>,
+        (outcome, cause, why): (Outcome, Cause, String),
+    ) -> Self {
+        let finished = Utc::now().max(started);
+        Self {
+            run_id: uuid::Uuid::now_v7().to_string(),
+            job: job.to_owned(),
+            instance: instance.to_owned(),
+            trigger: if tick.is_some() { Trigger::Schedule } else { Trigger::Manual },
+            scheduled: tick,
+            started,
+            finished,
+            outcome,
+            cause: Some(cause),
+            first_error: Some(why),
+            counts: Counts::default(),
+            bytes: 0,
+            queries: 0,
+            rows: 0,
+            database_seconds: 0.0,
+            compute_seconds: 0.0,
+            redis_seconds: 0.0,
+            throttle_seconds: 0.0,
+            seconds: (finished - started).as_seconds_f64(),
+            keys_per_second: 0.0,
+        }
+    }
+}
+
 /// Why a run ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +98,15 @@ pub enum Trigger {
     Schedule,
     /// Somebody asked.
     Manual,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Schedule => "schedule",
+            Self::Manual => "manual",
+        })
+    }
 }
 
 /// How a run ended.
@@ -116,6 +160,10 @@ pub enum Cause {
     Timeout,
     /// The process was told to stop.
     Shutdown,
+    /// Its lease went to another instance.
+    LeaseLost,
+    /// The run before had not ended.
+    Overlap,
     /// A defect of warmd.
     Internal,
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::{
     job::{Job, Kind, duration::Span, margin},
     produce::Producer,
     reader::Reader,
-    record::{Cause, Failure, Meter, Outcome, Record, Trigger},
+    record::{Cause, Counts, Failure, Meter, Outcome, Record, Trigger},
     targets::{self, Only, Target},
     throttle::{Quotas, Throttle, Throttles},
 };
@@ -48,8 +48,17 @@ pub struct Surroundings {
     pub throttle: Arc<Throttle>,
     /// Who runs.
     pub instance: String,
-    /// Tells the run to stop.
+}
+
+/// The ways in which a run is told to end before it is done.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// The process ends: no further batch.
     pub shutdown: CancellationToken,
+    /// The grace period is over: nothing is waited for.
+    pub at_once: CancellationToken,
+    /// Another instance may run the job now: no further batch.
+    pub lease_lost: CancellationToken,
 }
 
 /// What is asked of a run.
@@ -68,6 +77,8 @@ pub struct Request {
     pub dry: bool,
     /// How long recent runs took.
     pub expected: Duration,
+    /// Tells the run to end.
+    pub stop: Stop,
     /// Keeps the keys that the run is about, for a comparison between jobs.
     pub keys_seen: Option<Mutex<Vec<String>>>,
 }
@@ -83,6 +94,7 @@ impl Request {
             force: false,
             dry: false,
             expected: Duration::ZERO,
+            stop: Stop::default(),
             keys_seen: None,
         }
     }
@@ -96,7 +108,7 @@ struct Run<'r> {
     producer: Producer,
     reader: Arc<Reader>,
     meter: Arc<Meter>,
-    /// Set by shutdown and by the run's own time limit.
+    /// Set by shutdown, by a lost lease, and by the run's own time limit.
     stop: CancellationToken,
     /// The time until the next run can have renewed a key, for `refresh = "auto"`.
     until_renewed: Option<Duration>,
@@ -128,7 +140,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter)),
         reader,
         meter: Arc::clone(meter),
-        stop: around.shutdown.child_token(),
+        stop: request.stop.shutdown.child_token(),
         until_renewed: until_renewed(job, started, request.expected),
         first_error: Mutex::new(None),
     };
@@ -146,16 +158,24 @@ fn until_renewed(job: &Job, now: DateTime<Utc>, expected: Duration) -> Option<Du
 }
 
 impl Run<'_> {
-    /// Ends the run at the next safe point once its time is over.
+    /// Ends the run at the next safe point once its time is over or its lease is lost.
     async fn under_time_limit(&self) -> Result<(), Failure> {
         let batches = self.all_batches();
         tokio::pin!(batches);
+        let stop = &self.request.stop;
         tokio::select! {
+            biased;
+            // What is under way is dropped: the server ends a statement whose client has gone.
+            () = stop.at_once.cancelled() => return Ok(()),
             result = &mut batches => match result {
                 // The server ended the statement at the run's time limit, a moment before the clock here did.
                 Err(_) if self.reader.time_is_over() => {}
                 result => return result,
             },
+            () = stop.lease_lost.cancelled() => {
+                self.stop.cancel();
+                return batches.await;
+            }
             () = tokio::time::sleep(self.job.limits.timeout) => {
                 self.stop.cancel();
                 // Statements end with the run's time limit and Redis answers or times out: this is not for long.
@@ -167,13 +187,20 @@ impl Run<'_> {
     }
 
     async fn all_batches(&self) -> Result<(), Failure> {
-        let (batches, received) = mpsc::channel(2);
+        let (batches, mut received) = mpsc::channel(2);
         let concurrency = self.job.limits.concurrency.get() as usize;
         let feed = self.feed(batches);
-        let received =
-            stream::unfold(received, async |mut received| received.recv().await.map(|batch| (batch, received)));
         // A failed batch ends the run; what is under way beside it is dropped, and found missing by the next run.
-        let work = received.map(Ok).try_for_each_concurrent(concurrency, |batch| self.batch(batch));
+        let work = async {
+            let mut under_way = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Some(batch) = received.recv(), if under_way.len() < concurrency => under_way.push(self.batch(batch)),
+                    Some(result) = under_way.next() => result?,
+                    else => return Ok(()),
+                }
+            }
+        };
         let feed = async {
             feed.await?;
             self.meter.complete.store(!self.stop.is_cancelled(), Ordering::Relaxed);
@@ -229,19 +256,31 @@ impl Run<'_> {
         }
     }
 
+    /// Why the run ended before it was done, when it was told to.
+    fn cut_short(&self, counts: Counts) -> Option<Cause> {
+        let stop = &self.request.stop;
+        if counts.unreached == 0 && self.meter.complete.load(Ordering::Relaxed) {
+            return None;
+        }
+        match stop.shutdown.is_cancelled() || stop.at_once.is_cancelled() {
+            true => Some(Cause::Shutdown),
+            false => stop.lease_lost.is_cancelled().then_some(Cause::LeaseLost),
+        }
+    }
+
     fn record(&self, started: DateTime<Utc>, took: Duration, ending: Result<(), Failure>) -> Record {
         let mut counts = self.meter.counts();
         let first_error = self.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A batch that was dropped beside a failed one leaves its due keys neither written nor failed.
         let dropped = (counts.stale + counts.missing + counts.invalid)
             .saturating_sub(counts.written + counts.empty + counts.failed);
-        counts.failed += if ending.is_err() { dropped } else { 0 };
-        let cut_short = self.around.shutdown.is_cancelled()
-            && (counts.unreached > 0 || !self.meter.complete.load(Ordering::Relaxed));
+        let drops = ending.is_err() || self.request.stop.at_once.is_cancelled();
+        counts.failed += if drops { dropped } else { 0 };
+        let cut_short = self.cut_short(counts);
         let (outcome, cause) = match &ending {
             Err(failure) if counts.written > 0 => (Outcome::Partial, Some(failure.cause)),
             Err(failure) => (Outcome::Failed, Some(failure.cause)),
-            Ok(()) if cut_short => (Outcome::Interrupted, Some(Cause::Shutdown)),
+            Ok(()) if cut_short.is_some() => (Outcome::Interrupted, cut_short),
             Ok(()) if counts.failed > 0 && counts.written + counts.fresh > 0 => {
                 (Outcome::Partial, Some(Cause::Targets))
             }

@@ -87,11 +87,15 @@ pub struct LimitSettings {
 }
 
 /// How this instance takes part.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulerSettings {
     /// The instance's name in the records.
     pub instance: Option<String>,
+    /// How long an instance that has died keeps others from running its jobs.
+    pub lease: Span,
+    /// How long runs may take to end when the daemon is told to.
+    pub shutdown_grace: Span,
 }
 
 /// Where records go.
@@ -169,6 +173,12 @@ impl Default for LimitSettings {
     }
 }
 
+impl Default for SchedulerSettings {
+    fn default() -> Self {
+        Self { instance: None, lease: Span(Duration::from_secs(10)), shutdown_grace: Span(Duration::from_secs(30)) }
+    }
+}
+
 impl Default for HistorySettings {
     fn default() -> Self {
         Self { enabled: true, url: None, url_file: None, keep: Span(Duration::from_secs(90 * 86_400)) }
@@ -218,6 +228,16 @@ impl Settings {
         match settings.open(&place)? {
             Some(database) => Ok((database, settings.statement_timeout.0)),
             None => Err(format!("no database: set `{place}` in the settings, {}, or --database", variable(&place))),
+        }
+    }
+
+    /// What types cannot say, said of values that do not work.
+    pub fn check(&self, problems: &mut Problems) {
+        let Span(lease) = self.scheduler.lease;
+        // Below, a busy machine loses leases that it holds; above, a crash costs more than a tick of most jobs.
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&lease) {
+            let why = format!("`scheduler.lease` is {}; it is at least 1s and at most 1h", Span(lease));
+            problems.push(Path::new("settings"), why);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::{
+    record::{Outcome, Record},
+    settings::{LogFormat, LogSettings},
+};
 
 /// Starts the log on stderr. A second call changes nothing.
 pub fn init(settings: &LogSettings) -> Result<(), String> {
@@ -22,4 +25,45 @@ pub fn init(settings: &LogSettings) -> Result<(), String> {
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
     Ok(())
+}
+
+/// A run in one line, for people.
+pub fn run_words(record: &Record) -> String {
+    let Record { job, outcome, counts, seconds, .. } = record;
+    match &record.first_error {
+        Some(error) if *outcome == Outcome::Skipped => format!("{job}: {outcome}: {error}"),
+        error => {
+            let (written, fresh) = (counts.written, counts.fresh);
+            let words = format!("{job}: {outcome}, {written} written, {fresh} fresh in {seconds:.2}s");
+            error.as_ref().map_or(words.clone(), |error| format!("{words}: {error}"))
+        }
+    }
+}
+
+/// One line a run. Every field of the record that programs filter by is a field of the line.
+pub fn log_run(record: &Record) {
+    let words = run_words(record);
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                job = record.job,
+                run_id = record.run_id,
+                trigger = %record.trigger,
+                outcome = %record.outcome,
+                keys = record.counts.keys,
+                written = record.counts.written,
+                fresh = record.counts.fresh,
+                empty = record.counts.empty,
+                failed = record.counts.failed,
+                queries = record.queries,
+                seconds = record.seconds,
+                "{words}"
+            )
+        };
+    }
+    match record.outcome {
+        Outcome::Failed => log!(error),
+        Outcome::Partial | Outcome::Refused => log!(warn),
+        Outcome::Ok | Outcome::Interrupted | Outcome::Skipped => log!(info),
+    }
 }

@@ -5,9 +5,11 @@ use std::{fmt, time::Duration};
 use md5::{Digest, Md5};
 use secrecy::{ExposeSecret, SecretString};
 
+mod lease;
 mod memory;
 mod redis;
 
+pub use lease::{Claim, Claimed, Holder, Lease};
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 
@@ -121,6 +123,14 @@ impl Store {
             return Ok(Self::Memory(MemoryStore::default()));
         }
         RedisStore::connect(url, response_timeout).await.map(Self::Redis)
+    }
+
+    /// The same without a connection yet: a server that is away now may be there when it is needed.
+    pub fn lazy(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
+        if url.expose_secret() == "memory:" {
+            return Ok(Self::Memory(MemoryStore::default()));
+        }
+        RedisStore::lazy(url, response_timeout).map(Self::Redis)
     }
 
     /// What is known of each key, in their order; one pipeline.

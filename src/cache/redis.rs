@@ -20,20 +20,17 @@ pub struct RedisStore {
 
 impl RedisStore {
     pub(super) async fn connect(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
-        let permanent = |why: String| Error { transient: false, message: why };
-        // The library's own message may quote the URL, and with it the password.
-        let client = Client::open(url.expose_secret()).map_err(|_| {
-            permanent("the Redis URL cannot be read; write for example redis://localhost:6379/0".into())
-        })?;
-        let address = client.get_connection_info().addr().to_string();
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(5)))
-            .set_response_timeout(Some(response_timeout))
-            // One retry per call: waiting longer is the caller's decision, who can say what it waits for.
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(200));
-        let connection = ConnectionManager::new_with_config(client, config).await;
-        match connection {
+        let (client, address, config) = client(url, response_timeout)?;
+        match ConnectionManager::new_with_config(client, config).await {
+            Ok(connection) => Ok(Self { connection, address }),
+            Err(error) => Err(describe(&address, &error)),
+        }
+    }
+
+    /// Connects when it is first needed.
+    pub(super) fn lazy(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
+        let (client, address, config) = client(url, response_timeout)?;
+        match ConnectionManager::new_lazy_with_config(client, config) {
             Ok(connection) => Ok(Self { connection, address }),
             Err(error) => Err(describe(&address, &error)),
         }
@@ -82,7 +79,7 @@ impl RedisStore {
 
     /// Sends a pipeline. After a break the first call always fails, so that one is tried again; every command that we
     /// send may be sent twice.
-    async fn send<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
+    pub(super) async fn send<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         let attempt = || {
             let mut connection = self.connection.clone();
             async move { pipeline.query_async(&mut connection).await }
@@ -95,6 +92,22 @@ impl RedisStore {
             .await
             .map_err(|error| describe(&self.address, &error))
     }
+}
+
+fn client(url: &SecretString, response_timeout: Duration) -> Result<(Client, String, ConnectionManagerConfig), Error> {
+    // The library's own message may quote the URL, and with it the password.
+    let client = Client::open(url.expose_secret()).map_err(|_| Error {
+        transient: false,
+        message: "the Redis URL cannot be read; write for example redis://localhost:6379/0".to_owned(),
+    })?;
+    let address = client.get_connection_info().addr().to_string();
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(5)))
+        .set_response_timeout(Some(response_timeout))
+        // One retry per call: waiting longer is the caller's decision, who can say what it waits for.
+        .set_number_of_retries(1)
+        .set_max_delay(Duration::from_millis(200));
+    Ok((client, address, config))
 }
 
 fn presence(milliseconds: i64) -> Presence {

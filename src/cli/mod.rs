@@ -15,6 +15,7 @@ mod history;
 mod jobs;
 mod plan;
 mod progress;
+mod run;
 mod setup;
 mod table;
 mod warm;
@@ -51,6 +52,8 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run all jobs on schedule: the daemon
+    Run(run::Options),
     /// Run jobs now, once
     Warm(warm::Options),
     /// Show what a run would do, and write nothing
@@ -78,6 +81,8 @@ const NOT_WARMED: u8 = 1;
 const USAGE: u8 = 64;
 /// EX_UNAVAILABLE
 const UNAVAILABLE: u8 = 69;
+/// EX_TEMPFAIL
+const HELD: u8 = 75;
 /// EX_CONFIG
 const CONFIGURATION: u8 = 78;
 
@@ -128,6 +133,7 @@ pub async fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Run(options) => run::run(&cli.global, &options).await,
         Command::Warm(options) => warm::warm(&cli.global, &options).await,
         Command::Plan(options) => plan::plan(&cli.global, &options).await,
         Command::Check(options) => check::check(&cli.global, &options).await,

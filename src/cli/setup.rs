@@ -6,7 +6,6 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use tokio_util::sync::CancellationToken;
 
 use super::{Abort, Global};
 use crate::{
@@ -41,6 +40,7 @@ impl Setup {
         if let Err(why) = telemetry::init(&settings.log) {
             problems.push("log".as_ref(), why);
         }
+        settings.check(&mut problems);
         let dialects = settings.dialects(&mut problems);
         let jobs = job::load(&settings.jobs_dir, &dialects, &mut problems);
         problems.into_result()?;
@@ -72,18 +72,8 @@ impl Setup {
             if around.contains_key(&job.database) {
                 continue;
             }
-            let (database, statement_timeout) =
-                self.settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
-            database.connect().await.map_err(Abort::unavailable)?.close().await;
-            let surroundings = Surroundings {
-                database,
-                statement_timeout,
-                store: store.clone(),
-                keyspace: self.settings.keyspace(),
-                throttle: Arc::clone(&throttle),
-                instance: self.settings.instance(),
-                shutdown: CancellationToken::new(),
-            };
+            let surroundings = surroundings(&self.settings, job, &store, &throttle)?;
+            surroundings.database.connect().await.map_err(Abort::unavailable)?.close().await;
             around.insert(job.database.clone(), surroundings);
         }
         Ok(Connected { around })
@@ -111,11 +101,24 @@ impl Connected {
     pub fn around(&self, job: &Job) -> Option<&Surroundings> {
         self.around.get(&job.database)
     }
+}
 
-    /// Tells all runs to stop.
-    pub fn shutdown(&self) {
-        self.around.values().for_each(|around| around.shutdown.cancel());
-    }
+/// What runs of a job, and of others with the same database, find around them.
+pub(super) fn surroundings(
+    settings: &Settings,
+    job: &Job,
+    store: &Store,
+    throttle: &Arc<Throttle>,
+) -> Result<Surroundings, Abort> {
+    let (database, statement_timeout) = settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
+    Ok(Surroundings {
+        database,
+        statement_timeout,
+        store: store.clone(),
+        keyspace: settings.keyspace(),
+        throttle: Arc::clone(throttle),
+        instance: settings.instance(),
+    })
 }
 
 /// The settings with the flags on top.

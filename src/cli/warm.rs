@@ -5,15 +5,17 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 use serde_json::json;
 
 use super::{
-    Abort, Global, NOT_WARMED, UNAVAILABLE, progress,
+    Abort, Global, HELD, NOT_WARMED, UNAVAILABLE, progress,
     setup::{Connected, Selection, Setup, concerned},
     table,
 };
 use crate::{
+    cache::{Claim, Claimed, Holder, Lease},
     history::History,
     job::Job,
-    record::{Cause, Meter, Outcome, Record},
-    run::{self, Request},
+    record::{Cause, Failure, Meter, Outcome, Record},
+    run::{self, Request, Stop, Surroundings},
+    telemetry,
 };
 
 #[derive(clap::Args)]
@@ -30,10 +32,11 @@ pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode,
     let jobs = setup.select(&options.selection.jobs)?;
     let mut request = options.selection.request(&jobs)?;
     let jobs = concerned(jobs, &request);
-    let connected = Arc::new(setup.connect(&jobs).await?);
+    let connected = setup.connect(&jobs).await?;
     let history = setup.history().await;
-    stop_on_signal(Arc::clone(&connected));
-    let records = warm_all(&jobs, &connected, history.as_ref(), &mut request, options.json).await;
+    stop_on_signal(request.stop.clone());
+    let lease = setup.settings.scheduler.lease.0;
+    let records = warm_all(&jobs, &connected, history.as_ref(), &mut request, lease, options.json).await;
     if options.json {
         println!("{}", json!({ "version": 1, "runs": records }));
     } else {
@@ -48,65 +51,96 @@ pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode,
     Ok(exit_code(&records))
 }
 
-/// Runs jobs one after the other and records each run.
+/// Runs jobs one after the other, each under its lease, and records each run.
 pub(super) async fn warm_all(
     jobs: &[Arc<Job>],
     connected: &Connected,
     history: Option<&History>,
     request: &mut Request,
+    lease: Duration,
     quiet: bool,
 ) -> Vec<Record> {
     let mut records = Vec::with_capacity(jobs.len());
     for job in jobs {
         let Some(around) = connected.around(job) else { continue };
-        if around.shutdown.is_cancelled() {
+        if request.stop.shutdown.is_cancelled() {
             break;
         }
         request.expected = match history {
             Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
             None => Duration::ZERO,
         };
-        let meter = Arc::new(Meter::default());
-        let record = progress::show(&job.name, &meter, quiet, run::run(job, around, request, &meter)).await;
+        let record = match claim(job, around, lease, &request.stop).await {
+            Ok(Some(lease)) => {
+                request.stop.lease_lost = lease.lost().clone();
+                let meter = Arc::new(Meter::default());
+                let record = progress::show(&job.name, &meter, quiet, run::run(job, around, request, &meter)).await;
+                if let Err(error) = lease.release(None).await {
+                    tracing::warn!("{}: the lease stays until it expires: {error}", job.name);
+                }
+                record
+            }
+            Ok(None) => break,
+            Err(why) => Record::without_run(&job.name, &around.instance, None, chrono::Utc::now(), why),
+        };
         if let Some(history) = history
             && let Err(error) = history.add(&record).await
         {
             tracing::warn!("{}: {error:#}", job.name);
         }
         if !quiet && !std::io::stderr().is_terminal() {
-            log(&record);
+            telemetry::log_run(&record);
         }
         records.push(record);
     }
     records
 }
 
-/// One line a run, where no bar was seen moving.
-fn log(record: &Record) {
-    let counts = record.counts;
-    let words = format!(
-        "{}: {}, {} written, {} fresh in {}",
-        record.job,
-        record.outcome,
-        table::count(counts.written, "key"),
-        table::number(counts.fresh),
-        table::time(record.seconds)
-    );
-    tracing::info!(
-        job = record.job,
-        run_id = record.run_id,
-        outcome = %record.outcome,
-        keys = counts.keys,
-        written = counts.written,
-        fresh = counts.fresh,
-        empty = counts.empty,
-        failed = counts.failed,
-        "{words}"
-    );
+/// The lease of a job; `None` when told to stop. A holder that renews it is alive, and then the error says who it is;
+/// the lease of one that was killed ends by itself, and is waited for.
+async fn claim(
+    job: &Job,
+    around: &Surroundings,
+    length: Duration,
+    stop: &Stop,
+) -> Result<Option<Lease>, (Outcome, Cause, String)> {
+    let claim =
+        Claim { prefix: &around.keyspace.prefix, job: &job.name, instance: &around.instance, tick: None, length };
+    let mut before: Option<Holder> = None;
+    loop {
+        let holder = match around.store.claim(claim).await {
+            Ok(Claimed::Granted(lease)) => return Ok(Some(lease)),
+            // Only ticks are ever done.
+            Ok(Claimed::Done) => return Ok(None),
+            Ok(Claimed::Held(holder)) => holder,
+            Err(error) => {
+                let Failure { cause, message } = error.into();
+                return Err((Outcome::Failed, cause, message));
+            }
+        };
+        let since = holder.since.format("%Y-%m-%d %H:%M:%S UTC");
+        match &before {
+            // An expiry that moved away was renewed; with another holder the wait begins anew.
+            Some(before) if before.is_same(&holder) && holder.expires_in > before.expires_in => {
+                let why = format!("the lease is held by {} since {since}", holder.instance);
+                return Err((Outcome::Skipped, Cause::Overlap, why));
+            }
+            None if holder.expires_in > Duration::from_millis(100) => {
+                tracing::warn!("{}: the lease is held by {} since {since}; is it alive?", job.name, holder.instance);
+            }
+            _ => {}
+        }
+        let pause = holder.expires_in.min(length / 4).max(Duration::from_millis(10));
+        before = Some(holder);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.shutdown.cancelled() => return Ok(None),
+        }
+    }
 }
 
 /// The first signal lets the runs end at a safe point; a second one ends the process at once.
-fn stop_on_signal(connected: Arc<Connected>) {
+fn stop_on_signal(stop: Stop) {
     tokio::spawn(async move {
         let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
             return;
@@ -119,7 +153,7 @@ fn stop_on_signal(connected: Arc<Connected>) {
         };
         signal().await;
         eprintln!("stopping at the next batch; once more to stop at once");
-        connected.shutdown();
+        stop.shutdown.cancel();
         signal().await;
         std::process::exit(i32::from(NOT_WARMED));
     });
@@ -168,9 +202,11 @@ pub(super) fn exit_code(records: &[Record]) -> ExitCode {
         |record: &Record| matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
     if records.iter().any(unreachable) {
         ExitCode::from(UNAVAILABLE)
-    } else if records.iter().all(|record| record.outcome == Outcome::Ok) {
-        ExitCode::SUCCESS
-    } else {
+    } else if records.iter().any(|record| !matches!(record.outcome, Outcome::Ok | Outcome::Skipped)) {
         ExitCode::from(NOT_WARMED)
+    } else if records.iter().any(|record| record.outcome == Outcome::Skipped) {
+        ExitCode::from(HELD)
+    } else {
+        ExitCode::SUCCESS
     }
 }

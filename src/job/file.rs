@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
 
+use chrono::Utc;
 use chrono_tz::Tz;
 
 use super::{
@@ -23,6 +24,7 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
     let engine = dialects.engine(file.database.as_ref(), doc);
     let mut reader = Reader { doc, engine };
     let schedule = reader.schedule(&file);
+    let start_jitter = reader.start_jitter(&file, schedule.as_ref());
     let ttl = reader.ttl(&file);
     let key = reader.key(&file);
     let targets = reader.targets(&file.targets);
@@ -39,6 +41,8 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
         enabled: file.enabled.unwrap_or(true),
         database: file.database.map(At::into_inner),
         schedule: schedule?,
+        catch_up: file.catch_up.unwrap_or_default(),
+        start_jitter: start_jitter?,
         key_position: position(doc.text(), key.span().start),
         key: key.into_inner(),
         ttl: ttl?,
@@ -135,6 +139,22 @@ impl Reader<'_, '_> {
                 None
             }
         }
+    }
+
+    /// A delay as long as the distance between ticks would hand a run to the tick after.
+    fn start_jitter(&mut self, file: &File, schedule: Option<&Option<Schedule>>) -> Option<Duration> {
+        let Some(jitter) = &file.start_jitter else { return Some(Duration::ZERO) };
+        let Span(longest) = *jitter.get_ref();
+        let shortest = schedule?.as_ref().and_then(|schedule| schedule.gaps_after(Utc::now()).into_iter().min());
+        let why = match shortest {
+            None => "`start_jitter` needs a schedule".to_owned(),
+            Some(gap) if longest >= gap => {
+                format!("start_jitter {} must be shorter than the {} between ticks", Span(longest), Span(gap))
+            }
+            Some(_) => return Some(longest),
+        };
+        self.doc.problem(jitter.span(), why);
+        None
     }
 
     fn ttl(&mut self, file: &File) -> Option<Ttl> {

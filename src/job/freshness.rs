@@ -32,8 +32,8 @@ impl Ttl {
     }
 }
 
-/// A number in 0..1 from the bytes of a key: FNV-1a, then the finaliser of SplitMix64, because FNV's high bits are poor.
-fn fraction(key: &str) -> f64 {
+/// A number in 0..1 from the bytes of a name: FNV-1a, then the finaliser of SplitMix64, because FNV's high bits are poor.
+pub(super) fn fraction(key: &str) -> f64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in key.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

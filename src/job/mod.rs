@@ -39,6 +39,10 @@ pub struct Job {
     pub database: Option<String>,
     /// When; a job without a schedule runs by hand only.
     pub schedule: Option<Schedule>,
+    /// What becomes of ticks that nobody was there for.
+    pub catch_up: CatchUp,
+    /// The longest delay after a tick; which one it is follows from the job's name.
+    pub start_jitter: Duration,
     /// The key; its variables are target names, or columns when there are no targets.
     pub key: KeyTemplate,
     /// Line and column of the key in the file.
@@ -112,10 +116,26 @@ impl Job {
         required
     }
 
+    /// How long after its ticks this job starts: stable, so that its distance between runs does not change, and every
+    /// instance waits alike.
+    pub fn start_delay(&self) -> Duration {
+        self.start_jitter.mul_f64(freshness::fraction(&self.name))
+    }
+
     /// What schedule and TTL leave cold, in words.
     pub fn cold_warning(&self, from: DateTime<Utc>) -> Option<String> {
         cold_warning(self.schedule.as_ref()?, self.ttl, self.refresh, from)
     }
+}
+
+/// What becomes of ticks that passed while no daemon was running, or while the machine slept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CatchUp {
+    /// The newest of them is made up for, at once.
+    #[default]
+    Once,
+    /// The job waits for its next tick.
+    None,
 }
 
 /// One list of target values.

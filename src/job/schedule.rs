@@ -67,6 +67,31 @@ impl Schedule {
         }
     }
 
+    /// The last tick after `after` and not later than `until`.
+    ///
+    /// Looks back from `until` in growing steps: after a long sleep, a tick every second would be too many to walk through.
+    pub fn newest_between(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut back = TimeDelta::seconds(1);
+        loop {
+            let from = until.checked_sub_signed(back).map_or(after, |from| from.max(after));
+            let first = self.next_after(from).filter(|tick| *tick <= until);
+            if let Some(first) = first {
+                return iter::successors(Some(first), |tick| self.next_after(*tick))
+                    .take_while(|tick| *tick <= until)
+                    .last();
+            }
+            if from == after {
+                return None;
+            }
+            back = back.checked_mul(4).unwrap_or(TimeDelta::MAX);
+        }
+    }
+
+    /// Whether both were written alike.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.text == other.text && self.zone == other.zone
+    }
+
     /// The time zone in which the fields are read.
     pub fn zone(&self) -> Tz {
         self.zone

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    Each, Empty, Of, Refresh,
+    CatchUp, Each, Empty, Of, Refresh,
     duration::{Percent, Span},
 };
 use crate::{
@@ -25,6 +25,8 @@ pub(super) struct File {
     pub database: Option<At<String>>,
     pub schedule: Option<At<String>>,
     pub timezone: Option<At<String>>,
+    pub catch_up: Option<CatchUp>,
+    pub start_jitter: Option<At<Span>>,
     pub key: Option<At<String>>,
     pub ttl: Option<At<Span>>,
     pub ttl_jitter: Option<Percent>,
@@ -153,6 +155,12 @@ fn word<'de, D: Deserializer<'de>, T: Copy>(deserializer: D, words: &[(&str, T)]
 impl<'de> Deserialize<'de> for Each {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         word(deserializer, &[("row", Self::Row), ("list", Self::List)])
+    }
+}
+
+impl<'de> Deserialize<'de> for CatchUp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, &[("once", Self::Once), ("none", Self::None)])
     }
 }
 

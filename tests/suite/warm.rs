@@ -493,19 +493,19 @@ async fn a_stopped_run_ends_at_the_next_batch_and_the_next_run_does_the_rest() {
     let text = |limits: &str| {
         format!("key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{many}\"\n[limits]\nbatch = 20\n{limits}")
     };
+    let request = Request::manual();
+    let request_stop = request.stop.clone();
     let stop = async {
         while world.keys().await.len() < 40 {
             tokio::task::yield_now().await;
         }
-        world.around.shutdown.cancel();
+        request_stop.shutdown.cancel();
     };
     let slow = world.job(&text("keys_per_second = 400"));
-    let (record, ()) = tokio::join!(world.run(&slow), stop);
+    let (record, ()) = tokio::join!(world.run_as(&slow, request), stop);
     assert_eq!((record.outcome, record.cause), (Outcome::Interrupted, Some(Cause::Shutdown)));
     let written = record.counts.written;
     assert!((40..600).contains(&written), "{written}");
-    let mut world = world;
-    world.around.shutdown = tokio_util::sync::CancellationToken::new();
     let rest = world.run(&world.job(&text(""))).await;
     assert_eq!((rest.counts.fresh, rest.counts.written, rest.outcome), (written, 600 - written, Outcome::Ok));
 }

@@ -4,7 +4,6 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use warmd::{
     cache::{Keyspace, Overlong, Store},
     database::Database,
@@ -58,7 +57,6 @@ impl World {
             keyspace: Keyspace { prefix: "t:".to_owned(), max_length: 200, overlong: Overlong::Md5 },
             throttle: Arc::new(Throttle::new(Quotas::default())),
             instance: "test".to_owned(),
-            shutdown: CancellationToken::new(),
         };
         Self { database, redis, around, folder: tempfile::tempdir().unwrap() }
     }

@@ -110,9 +110,10 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
     let history = setup.history().await;
 
     println!("\nWarming the shipped jobs:\n");
+    let lease = setup.settings.scheduler.lease.0;
     let mut request = Request::manual();
     request.keys_seen = Some(Mutex::new(Vec::new()));
-    let first = warm_all(&jobs, &connected, history.as_ref(), &mut request, false).await;
+    let first = warm_all(&jobs, &connected, history.as_ref(), &mut request, lease, false).await;
     print_summary(&first);
 
     println!("\nSome of the keys:\n");
@@ -128,7 +129,7 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
     }
 
     println!("\nThe same again, a moment later:\n");
-    let second = warm_all(&jobs, &connected, history.as_ref(), &mut Request::manual(), false).await;
+    let second = warm_all(&jobs, &connected, history.as_ref(), &mut Request::manual(), lease, false).await;
     print_summary(&second);
     print_next_steps(&folder);
     let all: Vec<Record> = first.into_iter().chain(second).collect();

@@ -1,0 +1,135 @@
+//! `warmd run`: the daemon.
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use chrono::Utc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    Abort, Global, NOT_WARMED,
+    setup::{Setup, surroundings},
+};
+use crate::{
+    cache::Store,
+    job::Job,
+    scheduler::{Deployment, Scheduler},
+    systemd,
+    throttle::Throttle,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {}
+
+/// The two signals that tell the daemon to stop.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort> {
+    // First of all: a signal that comes while the settings are read must not end the process unheard.
+    let (mut stops, mut hangups) = listen().context("cannot listen to signals")?;
+    let setup = Setup::load(global)?;
+    tracing::info!("settings: {:?}", setup.settings);
+    let mut grace = setup.settings.scheduler.shutdown_grace.0;
+    let deployment = deploy(setup).await?;
+    say_jobs(&deployment);
+    let scheduler = Scheduler::new(deployment, Utc::now());
+    let pulse = scheduler.start().await?;
+    systemd::ready(&scheduler.status());
+    let reason = loop {
+        tokio::select! {
+            reason = stops.next() => break reason,
+            _ = hangups.recv() => {
+                systemd::reloading();
+                match reload(global).await {
+                    Ok((deployment, new_grace)) => {
+                        say_jobs(&deployment);
+                        scheduler.replace(deployment, Utc::now());
+                        grace = new_grace;
+                    }
+                    Err(abort) => {
+                        tracing::error!("the reload failed, everything stays as it was: {}", abort.message);
+                        scheduler.reload_failed(&abort.message);
+                    }
+                }
+                systemd::ready(&scheduler.status());
+            }
+            () = scheduler.changed() => systemd::status(&scheduler.status()),
+        }
+    };
+    tracing::info!("{reason}: runs end at their next batch, at the latest in {grace:.0?}");
+    systemd::stopping(&format!("stopping: {}", scheduler.status()));
+    let dropped = tokio::select! {
+        dropped = scheduler.drain(pulse, grace) => dropped,
+        reason = stops.next() => {
+            tracing::warn!("{reason} again: ends at once");
+            // Not by returning: that would wait for threads that compute.
+            std::process::exit(i32::from(NOT_WARMED));
+        }
+    };
+    if dropped.is_empty() {
+        tracing::info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    }
+    tracing::error!("did not end in {grace:.0?} and was dropped: {}", dropped.join(", "));
+    Ok(ExitCode::from(NOT_WARMED))
+}
+
+fn listen() -> std::io::Result<(Stops, Signal)> {
+    Ok((Stops::listen()?, signal(SignalKind::hangup())?))
+}
+
+async fn reload(global: &Global) -> Result<(Deployment, std::time::Duration), Abort> {
+    let setup = Setup::load(global)?;
+    let grace = setup.settings.scheduler.shutdown_grace.0;
+    Ok((deploy(setup).await?, grace))
+}
+
+/// Makes everything that runs need, without a connection: what is away now may be there at the next tick.
+async fn deploy(setup: Setup) -> Result<Deployment, Abort> {
+    let settings = &setup.settings;
+    let url = settings.redis.url().map_err(Abort::configuration)?;
+    let store = Store::lazy(&url, settings.redis.response_timeout.0).map_err(Abort::configuration)?;
+    let throttle = Arc::new(Throttle::new(settings.quotas()));
+    let history = setup.history().await.map(Arc::new);
+    let jobs: Vec<Arc<Job>> = setup.jobs.iter().filter(|job| job.enabled).cloned().map(Arc::new).collect();
+    let mut around = BTreeMap::new();
+    for job in &jobs {
+        if !around.contains_key(&job.database) {
+            around.insert(job.database.clone(), Arc::new(surroundings(settings, job, &store, &throttle)?));
+        }
+    }
+    Ok(Deployment {
+        jobs,
+        around,
+        store,
+        history,
+        instance: settings.instance(),
+        lease: settings.scheduler.lease.0,
+        keep: settings.history.keep.0,
+        prefix: settings.redis.key_prefix.clone(),
+    })
+}
+
+fn say_jobs(deployment: &Deployment) {
+    let scheduled = deployment.jobs.iter().filter(|job| job.schedule.is_some()).count();
+    match scheduled {
+        0 => tracing::warn!("no enabled job has a schedule: nothing will run; add jobs and reload"),
+        count => tracing::info!("{count} jobs on schedule, as instance {}", deployment.instance),
+    }
+}

@@ -1,0 +1,271 @@
+//! When: hands each tick of the schedule to one run, once, on one of the instances.
+//!
+//! ```text
+//! heartbeat ─► plan ─────► tick ──► lease ──► run ──► record, release
+//! (twice a     (what is    (waits   (Redis)
+//! second)      due now)    its turn)
+//! ```
+//!
+//! A job never overlaps itself. A tick is over when its run has ended for any other reason than a database or a Redis
+//! out of reach: then it waits, until they are back or the next tick takes its place.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cache::Store,
+    history::History,
+    job::{CatchUp, Job},
+    record::{Cause, Outcome, Record},
+    run::Surroundings,
+    systemd,
+};
+
+mod heartbeat;
+mod plan;
+mod tick;
+
+use heartbeat::Heartbeat;
+use plan::{Due, Plan};
+
+/// What a daemon works with; a reload replaces it as a whole, and a run keeps the one that it began with.
+pub struct Deployment {
+    /// All jobs that are enabled.
+    pub jobs: Vec<Arc<Job>>,
+    /// What runs find around them, by the name of their database.
+    pub around: BTreeMap<Option<String>, Arc<Surroundings>>,
+    /// Where entries and leases go.
+    pub store: Store,
+    /// Where records go.
+    pub history: Option<Arc<History>>,
+    /// Stands before the names of leases, as before every key.
+    pub prefix: String,
+    /// Who this is.
+    pub instance: String,
+    /// How long a dead instance keeps others out.
+    pub lease: Duration,
+    /// How long records are kept.
+    pub keep: Duration,
+}
+
+impl Deployment {
+    fn job(&self, name: &str) -> Option<&Arc<Job>> {
+        self.jobs.iter().find(|job| job.name == name)
+    }
+}
+
+/// The scheduler of one daemon; clones are the same one.
+#[derive(Clone)]
+pub struct Scheduler(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    at_once: CancellationToken,
+    changed: Notify,
+}
+
+struct State {
+    plan: Plan,
+    deployment: Arc<Deployment>,
+    /// Jobs with a tick that is not over.
+    active: HashMap<String, Active>,
+    last: Option<String>,
+    reload_failed: Option<String>,
+}
+
+/// A tick that is not over.
+struct Active {
+    tick: DateTime<Utc>,
+    phase: Phase,
+    /// A newer tick has taken the place of the one that waits.
+    renewed: Arc<Notify>,
+}
+
+enum Phase {
+    /// Asks for the lease.
+    Claiming,
+    /// Another instance runs the job.
+    Elsewhere,
+    /// Something is out of reach.
+    Waiting { cause: Cause, message: String },
+    /// Runs, with the newest tick that came meanwhile.
+    Running { since: DateTime<Utc>, missed: Option<DateTime<Utc>> },
+}
+
+/// Beats the scheduler until it is told to stop.
+pub struct Pulse(Heartbeat);
+
+impl Scheduler {
+    /// A scheduler that has not begun to beat.
+    pub fn new(deployment: Deployment, now: DateTime<Utc>) -> Self {
+        let mut plan = Plan::new(now);
+        plan.replace(deployment.jobs.iter().map(AsRef::as_ref), now);
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                plan,
+                deployment: Arc::new(deployment),
+                active: HashMap::new(),
+                last: None,
+                reload_failed: None,
+            }),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            at_once: CancellationToken::new(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Begins to beat, and looks for ticks that passed while no daemon was running.
+    pub async fn start(&self) -> anyhow::Result<Pulse> {
+        let scheduler = self.clone();
+        let interval = systemd::watchdog_interval();
+        let pulse = Heartbeat::start(move || {
+            scheduler.look(Utc::now());
+            // Told by the beat itself: a daemon whose scheduler hangs must not look alive.
+            if interval.is_some() {
+                systemd::watchdog();
+            }
+        });
+        let pulse = Pulse(pulse.await?);
+        let started = Utc::now();
+        for job in self.0.deployment().jobs.iter().filter(|job| job.catch_up == CatchUp::Once) {
+            if job.schedule.is_some() {
+                self.0.tasks.spawn(tick::catch_up(self.clone(), Arc::clone(job), started));
+            }
+        }
+        Ok(pulse)
+    }
+
+    /// Starts what is due.
+    pub fn look(&self, now: DateTime<Utc>) {
+        if self.0.shutdown.is_cancelled() {
+            return;
+        }
+        let due = self.0.state().plan.look(now);
+        due.into_iter().for_each(|due| self.begin(due, now));
+    }
+
+    /// Works with other settings and jobs from now on.
+    pub fn replace(&self, deployment: Deployment, now: DateTime<Utc>) {
+        let mut state = self.0.state();
+        let due = state.plan.replace(deployment.jobs.iter().map(AsRef::as_ref), now);
+        state.deployment = Arc::new(deployment);
+        state.reload_failed = None;
+        // Those that wait look at what is new: their database may be another, their job gone.
+        state.active.values().for_each(|active| active.renewed.notify_one());
+        drop(state);
+        due.into_iter().for_each(|due| self.begin(due, now));
+        self.0.changed.notify_one();
+    }
+
+    /// Remembers that a reload failed, for the status.
+    pub fn reload_failed(&self, why: &str) {
+        self.0.state().reload_failed = Some(why.lines().next().unwrap_or_default().to_owned());
+        self.0.changed.notify_one();
+    }
+
+    fn begin(&self, due: Due, now: DateTime<Utc>) {
+        let Due { job: name, tick } = due;
+        let mut state = self.0.state();
+        let deployment = Arc::clone(&state.deployment);
+        let skipped = match state.active.get_mut(&name) {
+            None => {
+                let active = Active { tick, phase: Phase::Claiming, renewed: Arc::default() };
+                state.active.insert(name.clone(), active);
+                self.0.tasks.spawn(tick::live(self.clone(), name));
+                return;
+            }
+            Some(Active { phase: Phase::Running { since, missed }, .. }) => {
+                *missed = Some(tick);
+                let why = format!("the run before has been going since {}", since.format("%Y-%m-%d %H:%M:%S UTC"));
+                Some((tick, Cause::Overlap, why))
+            }
+            Some(active) => {
+                let before = std::mem::replace(&mut active.tick, tick);
+                active.renewed.notify_one();
+                match &active.phase {
+                    Phase::Waiting { cause, message } => Some((before, *cause, message.clone())),
+                    _ => None,
+                }
+            }
+        };
+        drop(state);
+        if let Some((tick, cause, why)) = skipped {
+            tracing::warn!("{name}: the tick of {} is missed: {why}", tick.format("%Y-%m-%d %H:%M:%S UTC"));
+            let why = (Outcome::Skipped, cause, why);
+            let record = Record::without_run(&name, &deployment.instance, Some(tick), now, why);
+            self.0.tasks.spawn(async move { tick::keep(&deployment, &record).await });
+        }
+    }
+
+    /// One line on how things stand.
+    pub fn status(&self) -> String {
+        let state = self.0.state();
+        let mut parts = Vec::new();
+        parts.extend(state.reload_failed.as_ref().map(|why| format!("reload failed: {why}")));
+        let mut active: Vec<(&String, &Active)> = state.active.iter().collect();
+        active.sort_by_key(|(name, _)| name.as_str());
+        for (name, active) in active {
+            match &active.phase {
+                Phase::Running { since, .. } => {
+                    parts.push(format!("running: {name} since {}", since.format("%H:%M:%S")))
+                }
+                Phase::Waiting { message, .. } => parts.push(format!("waiting: {name}: {message}")),
+                Phase::Claiming | Phase::Elsewhere => {}
+            }
+        }
+        parts.extend(state.last.as_ref().map(|last| format!("last: {last}")));
+        parts.push(match state.plan.next() {
+            Some((tick, job)) => format!("next: {job} at {}", tick.format("%Y-%m-%d %H:%M:%S UTC")),
+            None => "no enabled job has a schedule".to_owned(),
+        });
+        parts.push(match state.plan.len() {
+            1 => "1 job".to_owned(),
+            jobs => format!("{jobs} jobs"),
+        });
+        parts.join("; ")
+    }
+
+    /// Waits until the status is another.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// No new runs; those that go end at their next batch. After `grace`, they are dropped where they stand. Gives the
+    /// jobs for which that was necessary.
+    pub async fn drain(&self, mut pulse: Pulse, grace: Duration) -> Vec<String> {
+        self.0.shutdown.cancel();
+        pulse.0.stop().await;
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_ok() {
+            return Vec::new();
+        }
+        let dropped = self.0.state().active.keys().cloned().collect();
+        self.0.at_once.cancel();
+        // Only the records and the leases are left.
+        let _ = tokio::time::timeout(LAST_WORDS, self.0.tasks.wait()).await;
+        dropped
+    }
+}
+
+/// What it takes at most to keep the records of dropped runs.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deployment(&self) -> Arc<Deployment> {
+        Arc::clone(&self.state().deployment)
+    }
+}

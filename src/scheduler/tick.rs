@@ -1,0 +1,226 @@
+//! The life of one tick: lease, run, record, release.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use chrono::{DateTime, Utc};
+
+use super::{Active, Deployment, Due, Phase, Scheduler};
+use crate::{
+    cache::{Claim, Claimed, Lease},
+    job::Job,
+    record::{Cause, Meter, Outcome, Record, Trigger},
+    run::{self, Request, Stop},
+    telemetry,
+};
+
+/// What a look at the lease led to.
+enum Next {
+    /// The tick is over, here or on another instance.
+    Over,
+    /// Ask again after this time, or when something changes.
+    Again(Duration),
+}
+
+/// Lives until the tick, or the newer one that took its place, is over.
+pub(super) async fn live(scheduler: Scheduler, name: String) {
+    let inner = &scheduler.0;
+    let mut delays = delays();
+    loop {
+        let (tick, renewed, deployment) = {
+            let state = inner.state();
+            let Some(active) = state.active.get(&name) else { return };
+            (active.tick, Arc::clone(&active.renewed), Arc::clone(&state.deployment))
+        };
+        let next = match deployment.job(&name) {
+            Some(job) if !inner.shutdown.is_cancelled() => {
+                attempt(&scheduler, &deployment, job, tick, &mut delays).await
+            }
+            // A reload took it away, or the daemon ends: whoever runs next finds what was missed.
+            _ => Next::Over,
+        };
+        match next {
+            Next::Over => {
+                let mut state = inner.state();
+                // A newer tick may have come while this one turned out to be done.
+                let is_newer = |active: &Active| active.tick > tick && !inner.shutdown.is_cancelled();
+                if state.active.get(&name).is_some_and(is_newer) && deployment.job(&name).is_some() {
+                    continue;
+                }
+                state.active.remove(&name);
+                drop(state);
+                inner.changed.notify_one();
+                return;
+            }
+            Next::Again(pause) => tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = renewed.notified() => {}
+                () = inner.shutdown.cancelled() => {}
+            },
+        }
+    }
+}
+
+async fn attempt(
+    scheduler: &Scheduler,
+    deployment: &Arc<Deployment>,
+    job: &Arc<Job>,
+    tick: DateTime<Utc>,
+    delays: &mut ExponentialBackoff,
+) -> Next {
+    let claim = Claim {
+        prefix: &deployment.prefix,
+        job: &job.name,
+        instance: &deployment.instance,
+        tick: Some(tick),
+        length: deployment.lease,
+    };
+    match deployment.store.claim(claim).await {
+        Ok(Claimed::Done) => Next::Over,
+        Ok(Claimed::Held(holder)) => {
+            scheduler.enter(&job.name, Phase::Elsewhere);
+            // When the holder dies, the lease ends then. Most runs are over long before.
+            let turn = Duration::from_millis(10);
+            Next::Again((holder.expires_in + turn).min((deployment.lease / 3).max(turn)))
+        }
+        Ok(Claimed::Granted(lease)) => match granted(scheduler, deployment, job, tick, lease).await {
+            None => Next::Over,
+            Some((cause, message)) => wait(scheduler, job, cause, message, delays),
+        },
+        Err(error) => wait(scheduler, job, Cause::RedisUnreachable, error.message, delays),
+    }
+}
+
+/// Waits for what is out of reach; says so once, not at every attempt.
+fn wait(scheduler: &Scheduler, job: &Job, cause: Cause, message: String, delays: &mut ExponentialBackoff) -> Next {
+    if scheduler.enter(&job.name, Phase::Waiting { cause, message: message.clone() }) {
+        tracing::warn!("{}: waiting: {message}", job.name);
+    }
+    Next::Again(delays.next().unwrap_or(LONGEST_PAUSE))
+}
+
+/// Runs the job under its lease. Gives what was out of reach, when that is why the tick is not over.
+async fn granted(
+    scheduler: &Scheduler,
+    deployment: &Arc<Deployment>,
+    job: &Arc<Job>,
+    tick: DateTime<Utc>,
+    lease: Lease,
+) -> Option<(Cause, String)> {
+    let inner = &scheduler.0;
+    scheduler.enter(&job.name, Phase::Running { since: Utc::now(), missed: None });
+    tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name);
+    let stop =
+        Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
+    let record = run_alone(deployment, job, tick, stop).await;
+    let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
+    let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
+    // Ticks that came meanwhile were recorded as missed: nobody is to run them.
+    let newest = match inner.state().active.get(&job.name).map(|active| &active.phase) {
+        Some(Phase::Running { missed: Some(missed), .. }) => tick.max(*missed),
+        _ => tick,
+    };
+    match lease.release(is_over.then_some(newest)).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("{}: the lease was lost before the run ended", job.name),
+        Err(error) => tracing::warn!("{}: the lease stays until it expires: {error}", job.name),
+    }
+    keep(deployment, &record).await;
+    inner.state().last = Some(telemetry::run_words(&record));
+    inner.changed.notify_one();
+    if record.outcome == Outcome::Interrupted && !inner.shutdown.is_cancelled() {
+        // The lease was lost: another instance may have it, or nobody.
+        return Some((Cause::LeaseLost, "the lease was lost".to_owned()));
+    }
+    is_out_of_reach.then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
+}
+
+/// A run in a task of its own, so that a panic is this run's failure and nothing else's.
+async fn run_alone(deployment: &Arc<Deployment>, job: &Arc<Job>, tick: DateTime<Utc>, stop: Stop) -> Record {
+    let started = Utc::now();
+    let expected = match &deployment.history {
+        Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
+        None => Duration::ZERO,
+    };
+    let (run_job, run_deployment) = (Arc::clone(job), Arc::clone(deployment));
+    let run = tokio::spawn(async move {
+        let request =
+            Request { trigger: Trigger::Schedule, scheduled: Some(tick), expected, stop, ..Request::manual() };
+        let around = run_deployment.around.get(&run_job.database)?;
+        Some(run::run(&run_job, around, &request, &Arc::new(Meter::default())).await)
+    });
+    let why = match run.await {
+        Ok(Some(record)) => return record,
+        Ok(None) => "its database is not among the settings".to_owned(),
+        Err(error) => format!("a defect of warmd: {error}"),
+    };
+    let why = (Outcome::Failed, Cause::Internal, why);
+    Record::without_run(&job.name, &deployment.instance, Some(tick), started, why)
+}
+
+/// Logs a record and stores it; a broken history fails no run.
+pub(super) async fn keep(deployment: &Deployment, record: &Record) {
+    telemetry::log_run(record);
+    if let Some(history) = &deployment.history
+        && let Err(error) = history.add(record).await
+    {
+        tracing::warn!("{}: {error:#}", record.job);
+    }
+}
+
+/// Finds out whether a tick passed while no daemon was running, and makes up for the newest.
+pub(super) async fn catch_up(scheduler: Scheduler, job: Arc<Job>, started: DateTime<Utc>) {
+    let inner = &scheduler.0;
+    let deployment = inner.deployment();
+    let mut delays = delays();
+    let marked = loop {
+        match deployment.store.last_tick(&deployment.prefix, &job.name).await {
+            Ok(marked) => break marked,
+            Err(error) => tracing::debug!("{}: not known which ticks were missed: {error}", job.name),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delays.next().unwrap_or(LONGEST_PAUSE)) => {}
+            () = inner.shutdown.cancelled() => return,
+        }
+    };
+    // Redis may have been emptied since, or be none.
+    let recorded = match (&deployment.history, marked) {
+        (Some(history), None) => history.last_scheduled(&job.name).await.unwrap_or_default(),
+        _ => None,
+    };
+    let missed = marked.or(recorded).zip(job.schedule.as_ref());
+    let Some(tick) = missed.and_then(|(last, schedule)| schedule.newest_between(last, started)) else { return };
+    if inner.state().active.contains_key(&job.name) {
+        return;
+    }
+    tracing::info!("{}: catching up with the tick of {tick}", job.name);
+    scheduler.begin(Due { job: job.name.clone(), tick }, Utc::now());
+}
+
+/// A daemon that asks more often would be the first load on a server that comes back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+impl Scheduler {
+    /// Changes what is told of a tick; whether that is news.
+    fn enter(&self, name: &str, phase: Phase) -> bool {
+        let mut state = self.0.state();
+        let Some(active) = state.active.get_mut(name) else { return false };
+        let is_news = match (&active.phase, &phase) {
+            (Phase::Waiting { message: before, .. }, Phase::Waiting { message, .. }) => before != message,
+            _ => true,
+        };
+        active.phase = phase;
+        drop(state);
+        self.0.changed.notify_one();
+        is_news
+    }
+}
