@@ -10,11 +10,12 @@ use crate::{
 /// Starts the log on stderr. A second call changes nothing.
 pub fn init(settings: &LogSettings) -> Result<(), String> {
     let filter = EnvFilter::try_new(&settings.level).map_err(|error| format!("`log.level`: {error}"))?;
-    // The driver's own warnings speak of slow statements, which the record does better.
-    let filter = match settings.level.contains("sqlx") {
-        true => filter,
-        false => "sqlx=error".parse().map_or(filter.clone(), |quiet| filter.add_directive(quiet)),
-    };
+    // The driver's own warnings speak of slow statements, which the record does better; the heartbeat's news are none.
+    let quiet = [("sqlx", "sqlx=error"), ("tokio_cron_scheduler", "tokio_cron_scheduler=warn")];
+    let filter = quiet
+        .into_iter()
+        .filter(|(target, _)| !settings.level.contains(target))
+        .fold(filter, |filter, (_, quiet)| quiet.parse().map_or(filter.clone(), |quiet| filter.add_directive(quiet)));
     let registry = tracing_subscriber::registry().with(filter);
     let _ = match settings.format {
         LogFormat::Text => {
@@ -34,7 +35,8 @@ pub fn run_words(record: &Record) -> String {
         Some(error) if *outcome == Outcome::Skipped => format!("{job}: {outcome}: {error}"),
         error => {
             let (written, fresh) = (counts.written, counts.fresh);
-            let words = format!("{job}: {outcome}, {written} written, {fresh} fresh in {seconds:.2}s");
+            let keys = if written == 1 { "key" } else { "keys" };
+            let words = format!("{job}: {outcome}, {written} {keys} written, {fresh} fresh in {seconds:.2}s");
             error.as_ref().map_or(words.clone(), |error| format!("{words}: {error}"))
         }
     }

@@ -80,6 +80,8 @@ struct State {
     active: HashMap<String, Active>,
     last: Option<String>,
     reload_failed: Option<String>,
+    /// When old records were last removed.
+    tidied: Option<DateTime<Utc>>,
 }
 
 /// A tick that is not over.
@@ -116,6 +118,7 @@ impl Scheduler {
                 active: HashMap::new(),
                 last: None,
                 reload_failed: None,
+                tidied: None,
             }),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Active, Deployment, Due, Phase, Scheduler};
 use crate::{
@@ -126,6 +126,7 @@ async fn granted(
         Err(error) => tracing::warn!("{}: the lease stays until it expires: {error}", job.name),
     }
     keep(deployment, &record).await;
+    forget_old(scheduler, deployment).await;
     inner.state().last = Some(telemetry::run_words(&record));
     inner.changed.notify_one();
     if record.outcome == Outcome::Interrupted && !inner.shutdown.is_cancelled() {
@@ -165,6 +166,20 @@ pub(super) async fn keep(deployment: &Deployment, record: &Record) {
         && let Err(error) = history.add(record).await
     {
         tracing::warn!("{}: {error:#}", record.job);
+    }
+}
+
+/// Removes old records, once an hour.
+async fn forget_old(scheduler: &Scheduler, deployment: &Deployment) {
+    let now = Utc::now();
+    let Some(history) = &deployment.history else { return };
+    let before = scheduler.0.state().tidied.replace(now);
+    if before.is_some_and(|before| now - before < TimeDelta::hours(1)) {
+        scheduler.0.state().tidied = before;
+        return;
+    }
+    if let Err(error) = history.forget_before(now - deployment.keep).await {
+        tracing::warn!("old records stay: {error:#}");
     }
 }
 

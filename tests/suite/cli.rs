@@ -14,7 +14,7 @@ const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id
                      [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
 
 /// warmd with the world's servers and jobs, and a history of its own.
-fn warmd(world: &World, arguments: &[&str]) -> Command {
+pub fn warmd(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_warmd"));
     command
         .args(arguments)
@@ -23,11 +23,12 @@ fn warmd(world: &World, arguments: &[&str]) -> Command {
         .env("WARMD__REDIS__KEY_PREFIX", "t:")
         .env("WARMD__JOBS_DIR", world.folder())
         .env("WARMD__LOG__LEVEL", "warn")
+        .env("WARMD__SCHEDULER__LEASE", "1s")
         .env("WARMD__HISTORY__URL", format!("sqlite:{}", world.folder().join("state/history.db").display()));
     command
 }
 
-fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     told(warmd(world, arguments).output().unwrap())
 }
 
@@ -36,7 +37,7 @@ fn told(output: Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn write_job(world: &World, name: &str, text: &str) {
+pub fn write_job(world: &World, name: &str, text: &str) {
     fs::write(world.folder().join(name), text).unwrap();
 }
 
@@ -106,6 +107,8 @@ async fn a_killed_run_is_finished_by_the_next_which_writes_only_the_rest() {
     let written = world.keys().await.len() as u64;
     assert!((500..3000).contains(&written), "{written}");
     write_job(&world, "many.toml", &job(""));
+    // The lease of the killed one is still there, and is waited for.
+    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{many}:lease"]).await, 1);
     let (code, out, _) = run(&world, &["warm", "--json"]);
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, Some(0));

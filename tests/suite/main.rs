@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod daemon;
 mod database;
 mod recall;
 mod retail;

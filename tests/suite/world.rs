@@ -107,9 +107,10 @@ impl World {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// All keys, sorted.
+    /// All keys of entries, sorted; leases and ticks are the scheduler's own.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.redis_command(&["KEYS", "*"]).await;
+        keys.retain(|key| !key.starts_with("t:warmd:{"));
         keys.sort();
         keys
     }
