@@ -87,6 +87,8 @@ struct State {
 /// A tick that is not over.
 struct Active {
     tick: DateTime<Utc>,
+    /// The newest tick that found a run of this one going: recorded as missed, so nobody is to run it.
+    missed: Option<DateTime<Utc>>,
     phase: Phase,
     /// A newer tick has taken the place of the one that waits.
     renewed: Arc<Notify>,
@@ -99,8 +101,8 @@ enum Phase {
     Elsewhere,
     /// Something is out of reach.
     Waiting { cause: Cause, message: String },
-    /// Runs, with the newest tick that came meanwhile.
-    Running { since: DateTime<Utc>, missed: Option<DateTime<Utc>> },
+    /// Runs.
+    Running { since: DateTime<Utc> },
 }
 
 /// Beats the scheduler until it is told to stop.
@@ -182,12 +184,12 @@ impl Scheduler {
         let deployment = Arc::clone(&state.deployment);
         let skipped = match state.active.get_mut(&name) {
             None => {
-                let active = Active { tick, phase: Phase::Claiming, renewed: Arc::default() };
+                let active = Active { tick, missed: None, phase: Phase::Claiming, renewed: Arc::default() };
                 state.active.insert(name.clone(), active);
                 self.0.tasks.spawn(tick::live(self.clone(), name));
                 return;
             }
-            Some(Active { phase: Phase::Running { since, missed }, .. }) => {
+            Some(Active { phase: Phase::Running { since }, missed, .. }) => {
                 *missed = Some(tick);
                 let why = format!("the run before has been going since {}", since.format("%Y-%m-%d %H:%M:%S UTC"));
                 Some((tick, Cause::Overlap, why))
@@ -219,9 +221,7 @@ impl Scheduler {
         active.sort_by_key(|(name, _)| name.as_str());
         for (name, active) in active {
             match &active.phase {
-                Phase::Running { since, .. } => {
-                    parts.push(format!("running: {name} since {}", since.format("%H:%M:%S")))
-                }
+                Phase::Running { since } => parts.push(format!("running: {name} since {}", since.format("%H:%M:%S"))),
                 Phase::Waiting { message, .. } => parts.push(format!("waiting: {name}: {message}")),
                 Phase::Claiming | Phase::Elsewhere => {}
             }

@@ -108,18 +108,15 @@ async fn granted(
     lease: Lease,
 ) -> Option<(Cause, String)> {
     let inner = &scheduler.0;
-    scheduler.enter(&job.name, Phase::Running { since: Utc::now(), missed: None });
+    scheduler.enter(&job.name, Phase::Running { since: Utc::now() });
     tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name);
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
     let record = run_alone(deployment, job, tick, stop).await;
     let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
     let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
-    // Ticks that came meanwhile were recorded as missed: nobody is to run them.
-    let newest = match inner.state().active.get(&job.name).map(|active| &active.phase) {
-        Some(Phase::Running { missed: Some(missed), .. }) => tick.max(*missed),
-        _ => tick,
-    };
+    let missed = inner.state().active.get(&job.name).and_then(|active| active.missed);
+    let newest = missed.map_or(tick, |missed| missed.max(tick));
     match lease.release(is_over.then_some(newest)).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!("{}: the lease was lost before the run ended", job.name),
