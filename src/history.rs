@@ -1,13 +1,18 @@
 //! Where records are kept: one table in any database that warmd may write to.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row,
-    any::install_default_drivers,
+    any::{AnyRow, install_default_drivers},
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use tokio::sync::Mutex;
@@ -18,15 +23,42 @@ use crate::{
     settings::HistorySettings,
 };
 
-/// The records of past runs.
+/// The records of past runs. Connects when it is first needed, and again when the connection broke.
 pub struct History {
-    /// One session: records come one after the other, and a pool's housekeeping outlived the last of them.
-    connection: Mutex<AnyConnection>,
+    url: SecretString,
     engine: Engine,
+    session: Mutex<Session>,
+}
+
+/// Records come one after the other, so one connection does; a pool's housekeeping outlived the last of them.
+#[derive(Default)]
+struct Session {
+    connection: Option<AnyConnection>,
+    /// What could not be written yet, the oldest first.
+    waiting: VecDeque<Record>,
+    /// That records wait is in the log.
+    is_told: bool,
+    /// After a failure that took long nobody waits for the database again before this moment.
+    retry_at: Option<Instant>,
+}
+
+/// A value that a statement binds.
+enum Bound {
+    Text(String),
+    Number(i64),
 }
 
 /// A busy database holds a run's end up no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs come every second; a database that hangs must not cost each of them the whole patience.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// A failure that takes longer is followed by the pause.
+const LONG: Duration = Duration::from_secs(1);
+
+/// A few hundred bytes each. The log has them, too.
+const MOST_WAITING: usize = 1000;
 
 /// Text is the type that the three engines agree on; moments sort as text because all are written alike. The columns
 /// beside `record` are what queries filter by.
@@ -41,65 +73,92 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS warmd_runs (
 )";
 
 impl History {
-    /// Opens the history that the settings describe and makes its table; `None` when none is to be kept.
-    pub async fn open(settings: &HistorySettings) -> anyhow::Result<Option<Self>> {
+    /// The history that the settings describe; `None` when none is to be kept. Connects to nothing.
+    pub fn new(settings: &HistorySettings) -> anyhow::Result<Option<Self>> {
         if !settings.enabled {
             return Ok(None);
         }
+        install_default_drivers();
         let url = match settings.url().map_err(anyhow::Error::msg)? {
             Some(url) => url,
             None => default_url()?,
         };
-        Self::open_url(&url).await.map(Some)
+        let engine = Engine::from_str(url.expose_secret()).map_err(|error| anyhow::anyhow!("history: {error}"))?;
+        Ok(Some(Self { url, engine, session: Mutex::default() }))
     }
 
-    async fn open_url(url: &SecretString) -> anyhow::Result<Self> {
-        install_default_drivers();
-        let url = url.expose_secret();
-        let engine = Engine::from_str(url).map_err(|error| anyhow::anyhow!("history: {error}"))?;
-        if engine == Engine::Sqlite {
-            create_file(url).await?;
+    /// Keeps a record: now, or together with a later one when the database cannot be reached. A broken history fails no
+    /// run; that it broke, and that it works again, is in the log once.
+    pub async fn keep(&self, record: &Record) {
+        let mut session = self.session.lock().await;
+        session.waiting.push_back(record.clone());
+        if !session.is_pausing() {
+            self.write_waiting(&mut session).await;
         }
-        let any = url.replacen("mariadb://", "mysql://", 1);
-        let connecting = tokio::time::timeout(PATIENCE, AnyConnection::connect(&any));
-        let mut connection = match connecting.await {
-            Ok(connected) => connected.context("the history database cannot be opened")?,
-            Err(_) => anyhow::bail!("the history database does not answer"),
-        };
-        sqlx::query(TABLE).execute(&mut connection).await.context("the history's table cannot be made")?;
-        Ok(Self { connection: Mutex::new(connection), engine })
+        if session.waiting.len() > MOST_WAITING {
+            session.waiting.pop_front();
+        }
     }
 
-    /// Keeps a record.
-    pub async fn add(&self, record: &Record) -> anyhow::Result<()> {
-        let sql = self.placeholders(
-            "INSERT INTO warmd_runs (run_id, job, started, finished, outcome, written, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(record.run_id.as_str())
-            .bind(record.job.as_str())
-            .bind(text(record.started))
-            .bind(text(record.finished))
-            .bind(record.outcome.to_string())
-            .bind(i64::try_from(record.counts.written).unwrap_or(i64::MAX))
-            .bind(serde_json::to_string(record)?)
-            .execute(&mut *self.connection.lock().await)
-            .await
-            .context("the run could not be recorded")?;
-        Ok(())
+    /// The last chance for records that wait; whether none is left.
+    pub async fn close(&self) -> bool {
+        let mut session = self.session.lock().await;
+        if !session.waiting.is_empty() {
+            self.write_waiting(&mut session).await;
+        }
+        let lost = session.waiting.len();
+        if lost > 0 {
+            tracing::error!("lost for the history: the records of {lost} runs");
+        }
+        lost == 0
+    }
+
+    async fn write_waiting(&self, session: &mut Session) {
+        while let Some(record) = session.waiting.front() {
+            let record = record.clone();
+            match self.add(session, &record).await {
+                Ok(()) => _ = session.waiting.pop_front(),
+                Err(error) if is_refused(&error) => {
+                    tracing::warn!("{}: the history does not take the record of a run: {error:#}", record.job);
+                    session.waiting.pop_front();
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut session.is_told, true) {
+                        tracing::warn!("runs are not recorded, for now: {error:#}");
+                    }
+                    return;
+                }
+            }
+        }
+        if std::mem::take(&mut session.is_told) {
+            tracing::info!("runs are recorded again, also those that waited for it");
+        }
+    }
+
+    async fn add(&self, session: &mut Session, record: &Record) -> anyhow::Result<()> {
+        let sql = "INSERT INTO warmd_runs (run_id, job, started, finished, outcome, written, record) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let values = [
+            Bound::Text(record.run_id.clone()),
+            Bound::Text(record.job.clone()),
+            Bound::Text(text(record.started)),
+            Bound::Text(text(record.finished)),
+            Bound::Text(record.outcome.to_string()),
+            Bound::Number(i64::try_from(record.counts.written).unwrap_or(i64::MAX)),
+            Bound::Text(serde_json::to_string(record)?),
+        ];
+        match self.ask(session, sql, &values).await {
+            // The connection broke after the record had arrived.
+            Err(error) if database_error(&error).is_some_and(|error| error.is_unique_violation()) => Ok(()),
+            result => result.map(|_| ()).context("the run could not be recorded"),
+        }
     }
 
     /// The newest records first, of one job or of all.
     pub async fn newest(&self, job: Option<&str>, limit: u32) -> anyhow::Result<Vec<Record>> {
         let filter = if job.is_some() { "WHERE job = ?" } else { "" };
-        let sql = self.placeholders(&format!(
-            "SELECT record FROM warmd_runs {filter} ORDER BY started DESC, run_id DESC LIMIT {limit}"
-        ));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        if let Some(job) = job {
-            query = query.bind(job.to_owned());
-        }
-        let rows = query.fetch_all(&mut *self.connection.lock().await).await.context("the history cannot be read")?;
+        let sql = format!("SELECT record FROM warmd_runs {filter} ORDER BY started DESC, run_id DESC LIMIT {limit}");
+        let values: Vec<Bound> = job.map(|job| Bound::Text(job.to_owned())).into_iter().collect();
+        let rows = self.read(&sql, &values).await.context("the history cannot be read")?;
         rows.iter()
             .map(|row| {
                 let record: String = row.try_get(0)?;
@@ -122,11 +181,70 @@ impl History {
     }
 
     /// Removes records that are older.
-    pub async fn forget_before(&self, moment: DateTime<Utc>) -> anyhow::Result<u64> {
-        let sql = self.placeholders("DELETE FROM warmd_runs WHERE started < ?");
-        let result =
-            sqlx::query(AssertSqlSafe(sql)).bind(text(moment)).execute(&mut *self.connection.lock().await).await?;
-        Ok(result.rows_affected())
+    pub async fn forget_before(&self, moment: DateTime<Utc>) -> anyhow::Result<()> {
+        self.read("DELETE FROM warmd_runs WHERE started < ?", &[Bound::Text(text(moment))]).await.map(|_| ())
+    }
+
+    async fn read(&self, sql: &str, values: &[Bound]) -> anyhow::Result<Vec<AnyRow>> {
+        let mut session = self.session.lock().await;
+        if session.is_pausing() {
+            bail!("it did not answer a moment ago");
+        }
+        self.ask(&mut session, sql, values).await
+    }
+
+    /// Sends a statement, `?` in it for the values. A connection that was open may have died since, so that one failure
+    /// on it is not one of the database.
+    async fn ask(&self, session: &mut Session, sql: &str, values: &[Bound]) -> anyhow::Result<Vec<AnyRow>> {
+        let sql = self.placeholders(sql);
+        let asked = Instant::now();
+        loop {
+            let (connection, is_new) = match session.connection.take() {
+                Some(connection) => (Ok(connection), false),
+                None => (self.connect().await, true),
+            };
+            let answer = match connection {
+                Ok(mut connection) => {
+                    let mut query = sqlx::query(AssertSqlSafe(sql.clone()));
+                    for value in values {
+                        query = match value {
+                            Bound::Text(text) => query.bind(text.clone()),
+                            Bound::Number(number) => query.bind(*number),
+                        };
+                    }
+                    match tokio::time::timeout(PATIENCE, query.fetch_all(&mut connection)).await {
+                        Ok(Ok(rows)) => {
+                            (session.connection, session.retry_at) = (Some(connection), None);
+                            return Ok(rows);
+                        }
+                        Ok(Err(_)) if !is_new => continue,
+                        Ok(Err(error)) => Err(error.into()),
+                        Err(_) => Err(anyhow::anyhow!("the history database does not answer")),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            session.retry_at = (asked.elapsed() > LONG).then(|| Instant::now() + PAUSE);
+            return answer;
+        }
+    }
+
+    /// Connects, and makes the table when there is none.
+    async fn connect(&self) -> anyhow::Result<AnyConnection> {
+        let url = self.url.expose_secret();
+        if self.engine == Engine::Sqlite {
+            create_file(url).await?;
+        }
+        let any = url.replacen("mariadb://", "mysql://", 1);
+        let connecting = async {
+            let mut connection = AnyConnection::connect(&any).await.context("the history database cannot be opened")?;
+            sqlx::query(TABLE).execute(&mut connection).await.context("the history's table cannot be made")?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(PATIENCE, connecting).await {
+            Ok(connection) => connection,
+            Err(_) => bail!("the history database does not answer"),
+        }
     }
 
     fn placeholders(&self, sql: &str) -> String {
@@ -137,6 +255,21 @@ impl History {
         let first = pieces.next().unwrap_or_default().to_owned();
         pieces.enumerate().fold(first, |sql, (index, piece)| format!("{sql}${}{piece}", index + 1))
     }
+}
+
+impl Session {
+    fn is_pausing(&self) -> bool {
+        self.retry_at.is_some_and(|moment| Instant::now() < moment)
+    }
+}
+
+fn database_error(error: &anyhow::Error) -> Option<&dyn sqlx::error::DatabaseError> {
+    error.downcast_ref::<sqlx::Error>()?.as_database_error()
+}
+
+/// The record itself is the trouble: SQLSTATE class 22, a value that does not fit.
+fn is_refused(error: &anyhow::Error) -> bool {
+    database_error(error).and_then(|error| error.code()).is_some_and(|code| code.starts_with("22"))
 }
 
 fn text(moment: DateTime<Utc>) -> String {

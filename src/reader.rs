@@ -134,7 +134,7 @@ impl Reader {
             };
             match delay {
                 Some(delay) if !sent && Instant::now() + delay < self.deadline => {
-                    tracing::warn!(error = %error, "{}: trying again in {delay:.1?}", sql.origin.file.display());
+                    tracing::warn!("{}: trying again in {delay:.1?}: {error}", sql.origin.file.display());
                     tokio::time::sleep(delay).await;
                 }
                 _ => return Err(failure(sql, &error)),

@@ -168,6 +168,24 @@ pub enum Cause {
     Internal,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DatabaseUnreachable => "database_unreachable",
+            Self::Statement => "statement",
+            Self::Data => "data",
+            Self::RedisUnreachable => "redis_unreachable",
+            Self::Redis => "redis",
+            Self::Targets => "targets",
+            Self::Timeout => "timeout",
+            Self::Shutdown => "shutdown",
+            Self::LeaseLost => "lease_lost",
+            Self::Overlap => "overlap",
+            Self::Internal => "internal",
+        })
+    }
+}
+
 /// An error that ends a run.
 #[derive(Debug, Clone)]
 pub struct Failure {

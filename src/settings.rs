@@ -7,14 +7,16 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
 use crate::{
     cache::{Keyspace, Overlong},
     database::{Database, Engine},
     job::{Dialects, duration::Span},
     problems::{Problems, unknown},
+    telemetry,
     throttle::Quotas,
 };
 
@@ -23,7 +25,7 @@ mod layers;
 pub use layers::{DEFAULT_FILE, Overrides};
 
 /// All settings; config/default.toml describes each.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The folder of job files.
@@ -45,10 +47,11 @@ pub struct Settings {
 }
 
 /// One database to read from.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// The URL.
+    #[serde(serialize_with = "without_secrets")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -57,10 +60,11 @@ pub struct DatabaseSettings {
 }
 
 /// Where entries go.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSettings {
     /// The URL.
+    #[serde(serialize_with = "without_secrets")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -75,7 +79,7 @@ pub struct RedisSettings {
 }
 
 /// Quotas of the whole process.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Keys written a second.
@@ -87,7 +91,7 @@ pub struct LimitSettings {
 }
 
 /// How this instance takes part.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulerSettings {
     /// The instance's name in the records.
@@ -99,12 +103,13 @@ pub struct SchedulerSettings {
 }
 
 /// Where records go.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
     /// False to keep none.
     pub enabled: bool,
     /// The URL.
+    #[serde(serialize_with = "without_secrets")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -113,7 +118,7 @@ pub struct HistorySettings {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
     /// A level or a filter.
@@ -123,14 +128,18 @@ pub struct LogSettings {
 }
 
 /// The form of a line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// To the journal when stderr leads there, else for people.
     #[default]
+    Auto,
+    /// For people, on stderr.
     Text,
-    /// For programs.
+    /// For programs, on stderr.
     Json,
+    /// To systemd's journal, with fields of its own.
+    Journal,
 }
 
 impl Default for Settings {
@@ -187,7 +196,7 @@ impl Default for HistorySettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
     }
 }
 
@@ -233,6 +242,9 @@ impl Settings {
 
     /// What types cannot say, said of values that do not work.
     pub fn check(&self, problems: &mut Problems) {
+        if let Err(why) = telemetry::filter(&self.log) {
+            problems.push(Path::new("settings"), why);
+        }
         let Span(lease) = self.scheduler.lease;
         // Below, a busy machine loses leases that it holds; above, a crash costs more than a tick of most jobs.
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&lease) {
@@ -288,6 +300,23 @@ impl HistorySettings {
     pub fn url(&self) -> Result<Option<SecretString>, String> {
         secret("history.url", self.url.as_ref(), self.url_file.as_deref())
     }
+}
+
+/// A URL as it may be shown: where it leads, not who goes there.
+fn without_secrets<S: Serializer>(url: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = url.as_ref().map(|url| match Url::parse(url.expose_secret()) {
+        Ok(mut url) => {
+            // Both fail where there is no host, and so nothing to hide.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.set_fragment(None);
+            url.to_string()
+        }
+        // Who knows what is where in it.
+        Err(_) => "[not a URL]".to_owned(),
+    });
+    shown.serialize(serializer)
 }
 
 fn variable(place: &str) -> String {

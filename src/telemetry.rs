@@ -1,31 +1,112 @@
 //! The log.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use std::{
+    fs::File,
+    io::{IsTerminal, Stderr, stderr},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    sync::OnceLock,
+};
+
+use chrono::SecondsFormat;
+use tracing::Level;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::filter_fn,
+    fmt::{
+        self,
+        format::{DefaultFields, Format, debug_fn},
+    },
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     record::{Outcome, Record},
     settings::{LogFormat, LogSettings},
 };
 
-/// Starts the log on stderr. A second call changes nothing.
-pub fn init(settings: &LogSettings) -> Result<(), String> {
+/// What the log lets through; a reload changes it.
+static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// The target of the one line that a run leaves.
+const RUN: &str = "warmd::run";
+
+/// What of the events gets into the log; the error names the setting.
+pub fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
     let filter = EnvFilter::try_new(&settings.level).map_err(|error| format!("`log.level`: {error}"))?;
     // The driver's own warnings speak of slow statements, which the record does better; the heartbeat's news are none.
     let quiet = [("sqlx", "sqlx=error"), ("tokio_cron_scheduler", "tokio_cron_scheduler=warn")];
-    let filter = quiet
+    Ok(quiet
         .into_iter()
         .filter(|(target, _)| !settings.level.contains(target))
-        .fold(filter, |filter, (_, quiet)| quiet.parse().map_or(filter.clone(), |quiet| filter.add_directive(quiet)));
+        .fold(filter, |filter, (_, quiet)| quiet.parse().map_or(filter.clone(), |quiet| filter.add_directive(quiet))))
+}
+
+/// Starts the log. A later call changes what is let through, and not the form.
+pub fn init(settings: &LogSettings) -> Result<(), String> {
+    let filter = filter(settings)?;
+    if let Some(level) = LEVEL.get() {
+        return level.reload(filter).map_err(|error| format!("`log.level`: {error}"));
+    }
+    let (filter, level) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let _ = match settings.format {
-        LogFormat::Text => {
-            let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false)).try_init()
-        }
-        LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+    let journal = match settings.format {
+        LogFormat::Auto if stderr_is_the_journal() => Some(tracing_journald::layer()),
+        LogFormat::Journal => Some(tracing_journald::layer()),
+        _ => None,
     };
+    let (journal, no_journal) = match journal {
+        Some(Ok(journal)) => (Some(journal), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let started = match (journal, settings.format) {
+        (Some(journal), _) => {
+            let journal = journal.with_field_prefix(Some("WARMD".to_owned())).with_priority_mappings(PRIORITIES);
+            registry.with(journal.with_syslog_identifier("warmd".to_owned())).try_init()
+        }
+        (None, LogFormat::Json) => registry.with(fmt::layer().json().with_writer(stderr)).try_init(),
+        (None, _) => {
+            // The words of that line say all that people read; the fields are for programs.
+            let words = debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                _ => Ok(()),
+            });
+            let run = for_people().fmt_fields(words).with_filter(filter_fn(|event| event.target() == RUN));
+            registry.with(run).with(for_people().with_filter(filter_fn(|event| event.target() != RUN))).try_init()
+        }
+    };
+    // Another log, started by a program that uses this library, stays.
+    if started.is_ok() {
+        let _ = LEVEL.set(level);
+    }
+    if let Some(error) = no_journal {
+        tracing::warn!("no journal takes the log, it goes to stderr: {error}");
+    }
     Ok(())
+}
+
+fn for_people<S>() -> fmt::Layer<S, DefaultFields, Format, fn() -> Stderr> {
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    fmt::Layer::default().with_writer(stderr as fn() -> Stderr).with_ansi(colours).with_target(false)
+}
+
+/// As people read the journal: information is not notable, and what is for debugging looks like it.
+const PRIORITIES: PriorityMappings = PriorityMappings {
+    error: Priority::Error,
+    warn: Priority::Warning,
+    info: Priority::Informational,
+    debug: Priority::Debug,
+    trace: Priority::Debug,
+};
+
+/// systemd names the file behind stderr when it leads to the journal; a redirection leads elsewhere.
+fn stderr_is_the_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stderr = stderr().as_fd().try_clone_to_owned().and_then(|stderr| File::from(stderr).metadata());
+    stderr.is_ok_and(|file| named == format!("{}:{}", file.dev(), file.ino()))
 }
 
 /// A run in one line, for people.
@@ -42,30 +123,53 @@ pub fn run_words(record: &Record) -> String {
     }
 }
 
-/// One line a run. Every field of the record that programs filter by is a field of the line.
+/// One line a run. The fields are those of the record, with the same names.
 pub fn log_run(record: &Record) {
     let words = run_words(record);
+    let moment = |moment: chrono::DateTime<chrono::Utc>| moment.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let counts = record.counts;
     macro_rules! log {
-        ($level:ident) => {
-            tracing::$level!(
+        ($level:expr) => {
+            tracing::event!(
+                target: RUN,
+                $level,
                 job = record.job,
                 run_id = record.run_id,
+                instance = record.instance,
                 trigger = %record.trigger,
+                scheduled = record.scheduled.map(moment),
+                started = moment(record.started),
+                finished = moment(record.finished),
                 outcome = %record.outcome,
-                keys = record.counts.keys,
-                written = record.counts.written,
-                fresh = record.counts.fresh,
-                empty = record.counts.empty,
-                failed = record.counts.failed,
+                cause = record.cause.map(|cause| cause.to_string()),
+                first_error = record.first_error,
+                targets = counts.targets,
+                keys = counts.keys,
+                fresh = counts.fresh,
+                stale = counts.stale,
+                missing = counts.missing,
+                invalid = counts.invalid,
+                unreached = counts.unreached,
+                written = counts.written,
+                empty = counts.empty,
+                failed = counts.failed,
+                foreign = counts.foreign,
+                bytes = record.bytes,
                 queries = record.queries,
+                rows = record.rows,
+                database_seconds = record.database_seconds,
+                compute_seconds = record.compute_seconds,
+                redis_seconds = record.redis_seconds,
+                throttle_seconds = record.throttle_seconds,
                 seconds = record.seconds,
+                keys_per_second = record.keys_per_second,
                 "{words}"
             )
         };
     }
     match record.outcome {
-        Outcome::Failed => log!(error),
-        Outcome::Partial | Outcome::Refused => log!(warn),
-        Outcome::Ok | Outcome::Interrupted | Outcome::Skipped => log!(info),
+        Outcome::Failed => log!(Level::ERROR),
+        Outcome::Partial | Outcome::Refused => log!(Level::WARN),
+        Outcome::Ok | Outcome::Interrupted | Outcome::Skipped => log!(Level::INFO),
     }
 }

@@ -124,6 +124,15 @@ impl Store {
         let (done,): (Option<i64>,) = redis.send(&pipeline).await?;
         Ok(done.and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
     }
+
+    /// Marks a tick as the newest that has had its run, where nothing is marked yet.
+    pub async fn mark_first_tick(&self, prefix: &str, job: &str, tick: DateTime<Utc>) -> Result<(), Error> {
+        let Self::Redis(redis) = self else { return Ok(()) };
+        let mut pipeline = Pipeline::with_capacity(1);
+        let command = pipeline.cmd("SET").arg(names(prefix, job).1).arg(tick.timestamp());
+        command.arg("NX").arg("PX").arg(millis(MARK_LIFE)).ignore();
+        redis.send(&pipeline).await
+    }
 }
 
 /// The braces keep both in one slot of a cluster.

@@ -23,7 +23,7 @@ pub(super) struct Options {
 pub(super) async fn history(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let (settings, problems) = settings(global)?;
     problems.into_result()?;
-    let Some(history) = History::open(&settings.history).await? else {
+    let Some(history) = History::new(&settings.history)? else {
         return Err(Abort::configuration("no history is kept: `history.enabled` is false"));
     };
     let records = history.newest(options.job.as_deref(), options.limit).await?;

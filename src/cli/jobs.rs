@@ -23,15 +23,20 @@ const TICKS: usize = 3;
 
 pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let setup = Setup::load(global)?;
-    let history = setup.history().await;
+    let mut history = setup.history();
     let now = Utc::now();
     let mut listed = Vec::new();
     for job in &setup.jobs {
-        let last = match &history {
-            Some(history) => history.newest(Some(&job.name), 1).await?.into_iter().next(),
-            None => None,
+        let newest = match &history {
+            Some(history) => history.newest(Some(&job.name), 1).await,
+            None => Ok(Vec::new()),
         };
-        listed.push((job, last));
+        let newest = newest.unwrap_or_else(|error| {
+            tracing::warn!("the last runs are not known: {error:#}");
+            history = None;
+            Vec::new()
+        });
+        listed.push((job, newest.into_iter().next()));
     }
     if options.json {
         let jobs: Vec<_> = listed.iter().map(|(job, last)| as_json(job, last.as_ref(), now)).collect();

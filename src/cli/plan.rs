@@ -45,7 +45,7 @@ pub(super) async fn plan(global: &Global, options: &Options) -> Result<ExitCode,
     request.dry = true;
     let jobs = concerned(jobs, &request);
     let connected = setup.connect(&jobs).await?;
-    let history = setup.history().await;
+    let history = setup.history();
     let mut records = Vec::new();
     let mut owners: HashMap<String, usize> = HashMap::new();
     let mut collisions = Vec::new();

@@ -1,10 +1,13 @@
 //! `warmd run`: the daemon.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use chrono::Utc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
 use super::{
     Abort, Global, NOT_WARMED,
@@ -20,6 +23,9 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(super) struct Options {}
+
+/// Many jobs change phase many times a second, and every telling makes work for the service manager.
+const BETWEEN_STATUSES: Duration = Duration::from_secs(1);
 
 /// The two signals that tell the daemon to stop.
 struct Stops {
@@ -44,13 +50,16 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
     // First of all: a signal that comes while the settings are read must not end the process unheard.
     let (mut stops, mut hangups) = listen().context("cannot listen to signals")?;
     let setup = Setup::load(global)?;
-    tracing::info!("settings: {:?}", setup.settings);
+    tracing::info!("settings: {}", serde_json::to_string(&setup.settings).context("the settings")?);
     let mut grace = setup.settings.scheduler.shutdown_grace.0;
     let deployment = deploy(setup).await?;
     say_jobs(&deployment);
     let scheduler = Scheduler::new(deployment, Utc::now());
     let pulse = scheduler.start().await?;
     systemd::ready(&scheduler.status());
+    // When the status that has changed since may be told.
+    let mut telling = None;
+    let mut told = Instant::now();
     let reason = loop {
         tokio::select! {
             reason = stops.next() => break reason,
@@ -69,7 +78,11 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
                 }
                 systemd::ready(&scheduler.status());
             }
-            () = scheduler.changed() => systemd::status(&scheduler.status()),
+            () = scheduler.changed() => telling = telling.or(Some(told + BETWEEN_STATUSES)),
+            () = tokio::time::sleep_until(telling.unwrap_or(told)), if telling.is_some() => {
+                systemd::status(&scheduler.status());
+                (telling, told) = (None, Instant::now());
+            }
         }
     };
     tracing::info!("{reason}: runs end at their next batch, at the latest in {grace:.0?}");
@@ -94,7 +107,7 @@ fn listen() -> std::io::Result<(Stops, Signal)> {
     Ok((Stops::listen()?, signal(SignalKind::hangup())?))
 }
 
-async fn reload(global: &Global) -> Result<(Deployment, std::time::Duration), Abort> {
+async fn reload(global: &Global) -> Result<(Deployment, Duration), Abort> {
     let setup = Setup::load(global)?;
     let grace = setup.settings.scheduler.shutdown_grace.0;
     Ok((deploy(setup).await?, grace))
@@ -106,7 +119,7 @@ async fn deploy(setup: Setup) -> Result<Deployment, Abort> {
     let url = settings.redis.url().map_err(Abort::configuration)?;
     let store = Store::lazy(&url, settings.redis.response_timeout.0).map_err(Abort::configuration)?;
     let throttle = Arc::new(Throttle::new(settings.quotas()));
-    let history = setup.history().await.map(Arc::new);
+    let history = setup.history().map(Arc::new);
     let jobs: Vec<Arc<Job>> = setup.jobs.iter().filter(|job| job.enabled).cloned().map(Arc::new).collect();
     let mut around = BTreeMap::new();
     for job in &jobs {

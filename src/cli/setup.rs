@@ -37,12 +37,15 @@ impl Setup {
 
     /// Reads the jobs that the settings speak of; fails with all mistakes, those found before among them.
     pub fn with_problems(settings: Settings, mut problems: Problems) -> Result<Self, Problems> {
-        if let Err(why) = telemetry::init(&settings.log) {
-            problems.push("log".as_ref(), why);
-        }
         settings.check(&mut problems);
         let dialects = settings.dialects(&mut problems);
         let jobs = job::load(&settings.jobs_dir, &dialects, &mut problems);
+        // A reload that fails leaves the log as it was, too.
+        if problems.0.is_empty()
+            && let Err(why) = telemetry::init(&settings.log)
+        {
+            problems.push("log".as_ref(), why);
+        }
         problems.into_result()?;
         Ok(Self { settings, jobs })
     }
@@ -79,15 +82,12 @@ impl Setup {
         Ok(Connected { around })
     }
 
-    /// The history; a broken one is a warning, never a reason not to warm.
-    pub async fn history(&self) -> Option<History> {
-        match History::open(&self.settings.history).await {
-            Ok(history) => history,
-            Err(error) => {
-                tracing::warn!("runs are not recorded: {error:#}");
-                None
-            }
-        }
+    /// The history; one that cannot be is a warning, never a reason not to warm.
+    pub fn history(&self) -> Option<History> {
+        History::new(&self.settings.history).unwrap_or_else(|error| {
+            tracing::warn!("runs are not recorded: {error:#}");
+            None
+        })
     }
 }
 

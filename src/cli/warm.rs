@@ -33,7 +33,7 @@ pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode,
     let mut request = options.selection.request(&jobs)?;
     let jobs = concerned(jobs, &request);
     let connected = setup.connect(&jobs).await?;
-    let history = setup.history().await;
+    let history = setup.history();
     stop_on_signal(request.stop.clone());
     let lease = setup.settings.scheduler.lease.0;
     let records = warm_all(&jobs, &connected, history.as_ref(), &mut request, lease, options.json).await;
@@ -42,7 +42,9 @@ pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode,
     } else {
         print_summary(&records);
     }
-    if let Some(history) = &history {
+    if let Some(history) = &history
+        && history.close().await
+    {
         let oldest = chrono::Utc::now() - setup.settings.history.keep.0;
         if let Err(error) = history.forget_before(oldest).await {
             tracing::warn!("old records stay: {error:#}");
@@ -83,10 +85,8 @@ pub(super) async fn warm_all(
             Ok(None) => break,
             Err(why) => Record::without_run(&job.name, &around.instance, None, chrono::Utc::now(), why),
         };
-        if let Some(history) = history
-            && let Err(error) = history.add(&record).await
-        {
-            tracing::warn!("{}: {error:#}", job.name);
+        if let Some(history) = history {
+            history.keep(&record).await;
         }
         if !quiet && !std::io::stderr().is_terminal() {
             telemetry::log_run(&record);

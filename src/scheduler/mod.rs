@@ -141,13 +141,14 @@ impl Scheduler {
             }
         });
         let pulse = Pulse(pulse.await?);
-        let started = Utc::now();
-        for job in self.0.deployment().jobs.iter().filter(|job| job.catch_up == CatchUp::Once) {
-            if job.schedule.is_some() {
-                self.0.tasks.spawn(tick::catch_up(self.clone(), Arc::clone(job), started));
-            }
-        }
+        self.catch_up(&self.0.deployment().jobs, Utc::now());
         Ok(pulse)
+    }
+
+    fn catch_up(&self, jobs: &[Arc<Job>], started: DateTime<Utc>) {
+        for job in jobs.iter().filter(|job| job.catch_up == CatchUp::Once && job.schedule.is_some()) {
+            self.0.tasks.spawn(tick::catch_up(self.clone(), Arc::clone(job), started));
+        }
     }
 
     /// Starts what is due.
@@ -163,12 +164,18 @@ impl Scheduler {
     pub fn replace(&self, deployment: Deployment, now: DateTime<Utc>) {
         let mut state = self.0.state();
         let due = state.plan.replace(deployment.jobs.iter().map(AsRef::as_ref), now);
-        state.deployment = Arc::new(deployment);
+        let before = std::mem::replace(&mut state.deployment, Arc::new(deployment));
+        let new: Vec<Arc<Job>> =
+            state.deployment.jobs.iter().filter(|job| before.job(&job.name).is_none()).cloned().collect();
         state.reload_failed = None;
         // Those that wait look at what is new: their database may be another, their job gone.
         state.active.values().for_each(|active| active.renewed.notify_one());
         drop(state);
         due.into_iter().for_each(|due| self.begin(due, now));
+        self.catch_up(&new, now);
+        if let Some(history) = before.history.clone() {
+            self.0.tasks.spawn(async move { _ = history.close().await });
+        }
         self.0.changed.notify_one();
     }
 
@@ -249,13 +256,16 @@ impl Scheduler {
         self.0.shutdown.cancel();
         pulse.0.stop().await;
         self.0.tasks.close();
-        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_ok() {
-            return Vec::new();
+        let mut dropped = Vec::new();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            dropped.extend(self.0.state().active.keys().cloned());
+            self.0.at_once.cancel();
+            // Only the records and the leases are left.
+            let _ = tokio::time::timeout(LAST_WORDS, self.0.tasks.wait()).await;
         }
-        let dropped = self.0.state().active.keys().cloned().collect();
-        self.0.at_once.cancel();
-        // Only the records and the leases are left.
-        let _ = tokio::time::timeout(LAST_WORDS, self.0.tasks.wait()).await;
+        if let Some(history) = &self.0.deployment().history {
+            history.close().await;
+        }
         dropped
     }
 }

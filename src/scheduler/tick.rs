@@ -133,7 +133,7 @@ async fn granted(
     is_out_of_reach.then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
 }
 
-/// A run in a task of its own, so that a panic is this run's failure and nothing else's.
+/// Runs the job; a panic is this run's failure and nothing else's.
 async fn run_alone(deployment: &Arc<Deployment>, job: &Arc<Job>, tick: DateTime<Utc>, stop: Stop) -> Record {
     let started = Utc::now();
     let expected = match &deployment.history {
@@ -141,7 +141,7 @@ async fn run_alone(deployment: &Arc<Deployment>, job: &Arc<Job>, tick: DateTime<
         None => Duration::ZERO,
     };
     let (run_job, run_deployment) = (Arc::clone(job), Arc::clone(deployment));
-    let run = tokio::spawn(async move {
+    let run = isolated(async move {
         let request =
             Request { trigger: Trigger::Schedule, scheduled: Some(tick), expected, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
@@ -150,19 +150,22 @@ async fn run_alone(deployment: &Arc<Deployment>, job: &Arc<Job>, tick: DateTime<
     let why = match run.await {
         Ok(Some(record)) => return record,
         Ok(None) => "its database is not among the settings".to_owned(),
-        Err(error) => format!("a defect of warmd: {error}"),
+        Err(why) => why,
     };
     let why = (Outcome::Failed, Cause::Internal, why);
     Record::without_run(&job.name, &deployment.instance, Some(tick), started, why)
 }
 
-/// Logs a record and stores it; a broken history fails no run.
+/// What a task of its own gives; a panic in it is an error here and nothing else.
+async fn isolated<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    tokio::spawn(task).await.map_err(|error| format!("a defect of warmd: {error}"))
+}
+
+/// Logs a record and stores it.
 pub(super) async fn keep(deployment: &Deployment, record: &Record) {
     telemetry::log_run(record);
-    if let Some(history) = &deployment.history
-        && let Err(error) = history.add(record).await
-    {
-        tracing::warn!("{}: {error:#}", record.job);
+    if let Some(history) = &deployment.history {
+        history.keep(record).await;
     }
 }
 
@@ -186,7 +189,7 @@ pub(super) async fn catch_up(scheduler: Scheduler, job: Arc<Job>, started: DateT
     let deployment = inner.deployment();
     let mut delays = delays();
     let marked = loop {
-        match deployment.store.last_tick(&deployment.prefix, &job.name).await {
+        match seen_before(&deployment, &job, started).await {
             Ok(marked) => break marked,
             Err(error) => tracing::debug!("{}: not known which ticks were missed: {error}", job.name),
         }
@@ -195,18 +198,36 @@ pub(super) async fn catch_up(scheduler: Scheduler, job: Arc<Job>, started: DateT
             () = inner.shutdown.cancelled() => return,
         }
     };
-    // Redis may have been emptied since, or be none.
-    let recorded = match (&deployment.history, marked) {
-        (Some(history), None) => history.last_scheduled(&job.name).await.unwrap_or_default(),
-        _ => None,
-    };
-    let missed = marked.or(recorded).zip(job.schedule.as_ref());
+    let missed = marked.zip(job.schedule.as_ref());
     let Some(tick) = missed.and_then(|(last, schedule)| schedule.newest_between(last, started)) else { return };
     if inner.state().active.contains_key(&job.name) {
         return;
     }
     tracing::info!("{}: catching up with the tick of {tick}", job.name);
     scheduler.begin(Due { job: job.name.clone(), tick }, Utc::now());
+}
+
+/// The tick up to which a job has had its runs. The first daemon that knows a job marks the moment, so that a tick after
+/// it is made up for even when every daemon dies before the job's first run.
+async fn seen_before(
+    deployment: &Deployment,
+    job: &Job,
+    started: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, crate::cache::Error> {
+    let (store, prefix) = (&deployment.store, &deployment.prefix);
+    let marked = store.last_tick(prefix, &job.name).await?;
+    if marked.is_some() {
+        return Ok(marked);
+    }
+    // Redis may have been emptied since, or be none.
+    let recorded = match &deployment.history {
+        Some(history) => history.last_scheduled(&job.name).await.unwrap_or_default(),
+        None => None,
+    };
+    // Another daemon may have begun within the same second, and have a tick in it.
+    let first = recorded.unwrap_or(started - TimeDelta::seconds(1));
+    store.mark_first_tick(prefix, &job.name, first).await?;
+    Ok(recorded)
 }
 
 /// A daemon that asks more often would be the first load on a server that comes back.
@@ -234,5 +255,17 @@ impl Scheduler {
         drop(state);
         self.0.changed.notify_one();
         is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_own_run() {
+        let why = isolated(async { panic!("index out of bounds") }).await.map(|(): ()| ()).unwrap_err();
+        assert!(why.starts_with("a defect of warmd: ") && why.contains("index out of bounds"), "{why}");
+        assert_eq!(isolated(async { 5 }).await, Ok(5));
     }
 }

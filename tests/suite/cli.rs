@@ -59,10 +59,22 @@ async fn without_a_terminal_each_run_is_a_line_in_the_log() {
     write_job(&world, "users.toml", USERS);
     let text = warmd(&world, &["warm", "--log", "info"]).output().unwrap();
     let line = told(text).2;
-    assert!(line.contains("users: ok, 5 keys written, 0 fresh in ") && line.contains("written=5"), "{line}");
+    // The words, and nothing of the fields that programs read.
+    assert!(line.contains(" INFO users: ok, 5 keys written, 0 fresh in ") && line.ends_with("s\n"), "{line}");
     let json = warmd(&world, &["warm", "--log", "info"]).env("WARMD__LOG__FORMAT", "json").output().unwrap();
     let line: Value = serde_json::from_str(&told(json).2).unwrap();
     assert_eq!((&line["level"], &line["fields"]["fresh"]), (&"INFO".into(), &5.into()));
+    // Every field of the record that has a value, under the same name.
+    let (_, out, _) = run(&world, &["history", "--json", "--limit", "1"]);
+    let history: Value = serde_json::from_str(&out).unwrap();
+    let record = history["runs"][0].as_object().unwrap();
+    assert!(record.len() > 25, "{record:?}");
+    for (name, value) in record {
+        let logged = &line["fields"][name];
+        let moment = |value: &Value| value.as_str().and_then(|text| text.get(..19)).map(str::to_owned);
+        let is_same = value.is_null() && logged.is_null() || value == logged || moment(value) == moment(logged);
+        assert!(is_same, "{name}: {value} in the history, {logged} in the log");
+    }
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
     let setup = Setup::with_problems(settings, Problems::default())?;
     let jobs = setup.select(&[])?;
     let connected = setup.connect(&jobs).await?;
-    let history = setup.history().await;
+    let history = setup.history();
 
     println!("\nWarming the shipped jobs:\n");
     let lease = setup.settings.scheduler.lease.0;
