@@ -1,0 +1,145 @@
+//! `warmd run` as systemd sees it: signals, notifications, records.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    process::{Child, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    cli::{run, warmd},
+    world::World,
+};
+
+mod leases;
+mod reload;
+mod signals;
+mod ticks;
+
+const EVERY_SECOND: &str = "schedule = \"@every 1s\"\nrefresh = \"always\"\n";
+
+/// Five keys in a moment.
+const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
+                     [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
+
+/// Ten seconds of work, in batches of ten keys.
+fn slow(head: &str) -> String {
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i AS id, 1 AS one FROM n";
+    format!(
+        "{head}\nkey = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{rows}\"\n\
+         [limits]\nbatch = 10\nkeys_per_second = 200\nconcurrency = 1\n"
+    )
+}
+
+/// One statement that takes longer than any test waits.
+const STUCK: &str = "schedule = \"@every 1s\"\nkey = \"n:{id}\"\nttl = \"1h\"\n[query]\nsql = \"\"\"\
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) AS id FROM n\"\"\"\n";
+
+/// Waits until the stuck job runs.
+async fn stuck(world: &World) {
+    while world.redis_command::<i64>(&["EXISTS", "t:warmd:{stuck}:lease"]).await == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A daemon that tells this test, in systemd's place, how it is.
+struct Daemon {
+    child: Child,
+    heard: mpsc::Receiver<String>,
+    told: Vec<String>,
+}
+
+impl Daemon {
+    fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Self {
+        let path = world.folder().join(format!("{name}.notify"));
+        let socket = UnixDatagram::bind(&path).unwrap();
+        // Like systemd, always listening: a full socket would hold the daemon up.
+        let (sender, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                if sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut command = warmd(world, &["run"]);
+        command.env("NOTIFY_SOCKET", &path).env("WARMD__SCHEDULER__INSTANCE", name);
+        command.envs(variables.iter().copied());
+        let log = fs::File::create(world.folder().join(format!("{name}.log"))).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { child, heard, told: Vec::new() }
+    }
+
+    /// Waits until the daemon says something with these words; gives the whole of it.
+    fn until(&mut self, words: &str) -> String {
+        loop {
+            let told = self.heard.recv_timeout(Duration::from_secs(30));
+            let told = told.unwrap_or_else(|_| panic!("no `{words}` in {:#?}", self.told));
+            self.told.push(told.clone());
+            if told.contains(words) {
+                return told;
+            }
+        }
+    }
+
+    fn ready(mut self) -> Self {
+        self.until("READY=1");
+        self
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Ends it as systemd does; its exit code.
+    fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All records, the oldest first.
+fn records(world: &World) -> Vec<Value> {
+    let (code, out, err) = run(world, &["history", "--json", "--limit", "100000"]);
+    assert_eq!(code, Some(0), "{err}");
+    let history: Value = serde_json::from_str(&out).unwrap();
+    let mut records = history["runs"].as_array().unwrap().clone();
+    records.reverse();
+    records
+}
+
+/// Waits until the records are as they should be.
+async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let start = Instant::now();
+    loop {
+        let records = records(world);
+        if enough(&records) {
+            return records;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: {records:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn with<'r>(records: &'r [Value], field: &str, value: &str) -> Vec<&'r Value> {
+    records.iter().filter(|record| record[field] == value).collect()
+}
+
+/// How late the run began, in milliseconds.
+fn lateness(record: &Value) -> i64 {
+    let moment = |field: &str| -> chrono::DateTime<chrono::Utc> { record[field].as_str().unwrap().parse().unwrap() };
+    (moment("started") - moment("scheduled")).num_milliseconds()
+}

@@ -1,0 +1,59 @@
+//! The daemon ends: well, dropped after the grace, at once, or before it began.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use super::{Daemon, EVERY_SECOND, STUCK, USERS, records, stuck, with};
+use crate::{
+    cli::{warmd, write_job},
+    world::World,
+};
+
+#[tokio::test]
+async fn a_run_that_does_not_end_within_the_grace_is_dropped_and_said_so() {
+    let world = World::new().await;
+    write_job(&world, "stuck.toml", STUCK);
+    let daemon = Daemon::start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "100ms")]).ready();
+    stuck(&world).await;
+    let begun = Instant::now();
+    assert_eq!(daemon.stop(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let log = fs::read_to_string(world.folder().join("a.log")).unwrap();
+    assert!(log.contains("did not end in 100ms and was dropped: stuck"), "{log}");
+    let records = records(&world);
+    let interrupted = with(&records, "outcome", "interrupted");
+    assert_eq!(interrupted.len(), 1, "{records:#?}");
+    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{stuck}:lease"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_daemon_at_once() {
+    let world = World::new().await;
+    write_job(&world, "stuck.toml", STUCK);
+    let mut daemon = Daemon::start(&world, "a", &[]).ready();
+    stuck(&world).await;
+    daemon.signal("INT");
+    daemon.until("STOPPING=1");
+    let begun = Instant::now();
+    assert_eq!(daemon.stop(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn wrong_settings_end_with_78_before_anything_runs() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    for (name, value, words) in [
+        ("WARMD__SCHEDULER__LEASE", "1ms", "`scheduler.lease` is 1ms; it is at least 1s and at most 1h"),
+        ("WARMD__SCHEDULER__LAESE", "1s", "unknown setting `laese`, did you mean `lease`?"),
+        ("WARMD__REDIS__URL", "http://x", "the Redis URL cannot be read"),
+        ("WARMD__LOG__LEVEL", "a=b=c", "`log.level`: "),
+    ] {
+        let output = warmd(&world, &["run"]).env(name, value).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}

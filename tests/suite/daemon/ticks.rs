@@ -1,0 +1,109 @@
+//! What is due runs: on time, once, later when something is away, made up for after a downtime.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{Daemon, EVERY_SECOND, USERS, lateness, records, slow, until, with};
+use crate::{cli::write_job, world::World};
+
+#[tokio::test]
+async fn every_tick_runs_once_and_within_a_second_and_sigterm_ends_well() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    let mut daemon = Daemon::start(&world, "a", &[]).ready();
+    let status = daemon.until("last: users: ok, 5 keys written");
+    assert!(status.contains("next: users at 2") && status.contains("1 job"), "{status}");
+    let records = until(&world, "three ticks", |records| records.len() >= 3).await;
+    assert_eq!(daemon.stop(), Some(0));
+    let mut before = None;
+    for record in records {
+        assert_eq!((&record["trigger"], &record["outcome"]), (&"schedule".into(), &"ok".into()));
+        assert!((0..1000).contains(&lateness(&record)), "{record}");
+        let tick = record["scheduled"].as_str().map(str::to_owned);
+        assert!(tick > before, "{tick:?} after {before:?}");
+        before = tick;
+    }
+    assert_eq!(world.keys().await.len(), 5);
+    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{users}:lease"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_daemon_starts_without_its_redis_and_runs_when_it_is_there() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("schedule = \"@every 1s\"\n{USERS}"));
+    let socket = world.folder().join("redis.sock");
+    let url = format!("redis+unix://{}", socket.display());
+    let mut daemon = Daemon::start(&world, "a", &[("WARMD__REDIS__URL", url.as_str())]).ready();
+    daemon.until("waiting: users: Redis at");
+    // What the next tick takes the place of is a record, so that somebody sees it.
+    let missed = until(&world, "a missed tick", |records| !records.is_empty()).await;
+    assert_eq!((&missed[0]["outcome"], &missed[0]["cause"]), (&"skipped".into(), &"redis_unreachable".into()));
+    std::os::unix::fs::symlink(&world.redis.socket, &socket).unwrap();
+    until(&world, "a run", |records| !with(records, "outcome", "ok").is_empty()).await;
+    assert_eq!(world.keys().await.len(), 5);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_tick_waits_for_its_database_and_runs_when_it_is_there() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("schedule = \"0 0 1 1 *\"\n{USERS}"));
+    world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", "1"]).await;
+    let file = world.folder().join("later.sqlite");
+    let url = format!("sqlite://{}", file.display());
+    let mut daemon = Daemon::start(&world, "a", &[("WARMD__DATABASE__URL", url.as_str())]).ready();
+    // The last new year was missed: that is the tick.
+    daemon.until("waiting: users: ");
+    fs::copy(world.database.url.strip_prefix("sqlite://").unwrap(), &file).unwrap();
+    let records = until(&world, "a run", |records| !with(records, "outcome", "ok").is_empty()).await;
+    let ticks: Vec<&Value> = records.iter().map(|record| &record["scheduled"]).collect();
+    assert!(ticks.iter().all(|tick| *tick == ticks[0]), "{ticks:?}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_tick_missed_while_no_daemon_ran_is_made_up_for_once() {
+    let world = World::new().await;
+    write_job(&world, "once.toml", &format!("schedule = \"0 0 1 1 *\"\n{USERS}"));
+    write_job(
+        &world,
+        "none.toml",
+        &format!("schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\n{}", USERS.replace("user:", "none:")),
+    );
+    write_job(&world, "new.toml", &format!("schedule = \"0 0 1 1 *\"\n{}", USERS.replace("user:", "new:")));
+    for job in ["once", "none"] {
+        world.redis_command::<String>(&["SET", &format!("t:warmd:{{{job}}}:tick"), "1577836800"]).await;
+    }
+    for _ in 0..2 {
+        let mut daemon = Daemon::start(&world, "a", &[]).ready();
+        // The second time there is nothing to be seen but the daemon itself.
+        until(&world, "a run", |records| !records.is_empty()).await;
+        daemon.signal("HUP");
+        daemon.until("READY=1");
+        assert_eq!(daemon.stop(), Some(0));
+        fs::remove_file(world.folder().join("a.notify")).unwrap();
+    }
+    let records = records(&world);
+    assert_eq!((records.len(), &records[0]["job"]), (1, &"once".into()), "{records:#?}");
+    let scheduled = records[0]["scheduled"].as_str().unwrap();
+    assert!(scheduled.ends_with("-01-01T00:00:00Z"), "{scheduled}");
+}
+
+#[tokio::test]
+async fn a_tick_that_finds_its_run_going_is_recorded_as_missed() {
+    let world = World::new().await;
+    write_job(&world, "slow.toml", &slow(EVERY_SECOND));
+    let daemon = Daemon::start(&world, "a", &[]).ready();
+    let records = until(&world, "a missed tick", |records| !records.is_empty()).await;
+    assert_eq!((&records[0]["outcome"], &records[0]["cause"]), (&"skipped".into(), &"overlap".into()));
+    let why = records[0]["first_error"].as_str().unwrap();
+    assert!(why.starts_with("the run before has been going since 20"), "{why}");
+    // In mid-run: the record says so, nothing is left held, and the tick is not marked as run.
+    assert_eq!(daemon.stop(), Some(0));
+    let interrupted = until(&world, "the run", |records| !with(records, "outcome", "interrupted").is_empty()).await;
+    let interrupted = with(&interrupted, "outcome", "interrupted")[0].clone();
+    assert_eq!(interrupted["cause"], "shutdown");
+    assert!(interrupted["written"].as_u64().unwrap() > 0, "{interrupted}");
+    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease", "t:warmd:{slow}:tick"]).await, 0);
+}
