@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod daemon;
 mod database;
+mod package;
 mod recall;
 mod retail;
 mod servers;
