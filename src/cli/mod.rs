@@ -10,9 +10,11 @@ use crate::{
 };
 
 mod check;
+mod completions;
 mod demo;
 mod history;
 mod jobs;
+mod man;
 mod plan;
 mod progress;
 mod run;
@@ -66,6 +68,11 @@ enum Command {
     History(history::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
     Demo(demo::Options),
+    /// Print the script with which a shell completes commands and options
+    Completions(completions::Options),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Options),
 }
 
 /// Why a command ended without doing its work: a text for stderr and an exit code.
@@ -140,6 +147,8 @@ pub async fn main() -> ExitCode {
         Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
         Command::History(options) => history::history(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
+        Command::Completions(options) => completions::completions(&options),
+        Command::Man(options) => man::man(&options),
     };
     match result {
         Ok(code) => code,

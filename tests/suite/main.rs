@@ -6,6 +6,7 @@ mod cli;
 mod daemon;
 mod database;
 mod history;
+mod package;
 mod recall;
 mod retail;
 mod servers;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::net::UnixDatagram,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -55,6 +55,12 @@ struct Daemon {
 
 impl Daemon {
     fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = warmd(world, &["run"]);
+        command.envs(variables.iter().copied());
+        Self::spawn(world, name, command)
+    }
+
+    fn spawn(world: &World, name: &str, mut command: Command) -> Self {
         let path = world.folder().join(format!("{name}.notify"));
         let socket = UnixDatagram::bind(&path).unwrap();
         // Like systemd, always listening: a full socket would hold the daemon up.
@@ -67,9 +73,7 @@ impl Daemon {
                 }
             }
         });
-        let mut command = warmd(world, &["run"]);
         command.env("NOTIFY_SOCKET", &path).env("WARMD__SCHEDULER__INSTANCE", name);
-        command.envs(variables.iter().copied());
         let log = fs::File::create(world.folder().join(format!("{name}.log"))).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Self { child, heard, told: Vec::new() }

@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::{Daemon, EVERY_SECOND, USERS, records, slow, until, with};
-use crate::{cli::write_job, world::World};
+use crate::{
+    cli::{warmd, write_job},
+    world::World,
+};
 
 #[tokio::test]
 async fn a_reload_takes_all_or_nothing() {
@@ -44,5 +47,29 @@ async fn a_running_run_ends_with_the_definition_it_began_with() {
     assert!(daemon.until("READY=1").contains("no enabled job has a schedule"));
     let records = until(&world, "the run", |records| !with(records, "outcome", "ok").is_empty()).await;
     assert_eq!(with(&records, "outcome", "ok")[0]["written"], 400);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_is_logged_and_a_refused_one_does_not() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    let file = world.folder().join("settings");
+    let log = || fs::read_to_string(world.folder().join("a.log")).unwrap();
+    fs::write(&file, "[log]\nlevel = \"warn\"\n").unwrap();
+    let mut command = warmd(&world, &["run", "--config", file.to_str().unwrap()]);
+    command.env_remove("WARMD__LOG__LEVEL");
+    let mut daemon = Daemon::spawn(&world, "a", command).ready();
+    fs::write(&file, "[log]\nlevel = \"debug\"\n[lgo]\n").unwrap();
+    daemon.signal("HUP");
+    assert!(daemon.until("READY=1").contains("reload failed: "));
+    until(&world, "two ticks", |records| records.len() >= 2).await;
+    assert!(!log().contains("INFO"), "{}", log());
+    fs::write(&file, "[log]\nlevel = \"debug\"\n").unwrap();
+    daemon.signal("HUP");
+    daemon.until("READY=1");
+    daemon.until("last: users: ok");
+    daemon.until("last: users: ok");
+    assert!(log().contains("INFO users: ok") && log().contains("DEBUG"), "{}", log());
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::{Daemon, EVERY_SECOND, STUCK, USERS, records, stuck, with};
 use crate::{
     cli::{warmd, write_job},
@@ -56,4 +58,22 @@ async fn wrong_settings_end_with_78_before_anything_runs() {
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[tokio::test]
+async fn the_settings_are_logged_once_at_the_start_without_their_secrets() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    let url = "redis://warmer:hunter2@127.0.0.1:1/3?password=hunter2";
+    let mut daemon = Daemon::start(&world, "a", &[("WARMD__REDIS__URL", url), ("WARMD__LOG__LEVEL", "debug")]).ready();
+    daemon.signal("HUP");
+    daemon.until("READY=1");
+    assert_eq!(daemon.stop(), Some(0));
+    let log = fs::read_to_string(world.folder().join("a.log")).unwrap();
+    let mut lines = log.lines().filter_map(|line| line.split_once("INFO settings: "));
+    let settings: Value = serde_json::from_str(lines.next().unwrap().1).unwrap();
+    assert!(lines.next().is_none(), "{log}");
+    assert_eq!(settings["redis"]["url"], "redis://127.0.0.1:1/3");
+    assert_eq!((&settings["scheduler"]["lease"], &settings["log"]["level"]), (&"1s".into(), &"debug".into()));
+    assert!(!log.contains("hunter2") && !log.contains("warmer"), "{log}");
 }

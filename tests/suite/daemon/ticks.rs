@@ -105,5 +105,30 @@ async fn a_tick_that_finds_its_run_going_is_recorded_as_missed() {
     let interrupted = with(&interrupted, "outcome", "interrupted")[0].clone();
     assert_eq!(interrupted["cause"], "shutdown");
     assert!(interrupted["written"].as_u64().unwrap() > 0, "{interrupted}");
-    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease", "t:warmd:{slow}:tick"]).await, 0);
+    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease"]).await, 0);
+    let tick: chrono::DateTime<chrono::Utc> = interrupted["scheduled"].as_str().unwrap().parse().unwrap();
+    let marked: i64 = world.redis_command(&["GET", "t:warmd:{slow}:tick"]).await;
+    assert!(marked < tick.timestamp(), "{marked} is marked, and the run of {tick} was interrupted");
+}
+
+#[tokio::test]
+async fn a_tick_after_the_first_start_of_a_job_is_made_up_for_even_when_no_daemon_lived_to_run_it() {
+    let world = World::new().await;
+    // Not due while the test runs, unless it is in the first seconds of a year.
+    write_job(&world, "yearly.toml", &format!("schedule = \"0 0 1 1 *\"\n{USERS}"));
+    let mut daemon = Daemon::start(&world, "a", &[]).ready();
+    while world.redis_command::<Option<i64>>(&["GET", "t:warmd:{yearly}:tick"]).await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    let marked: i64 = world.redis_command(&["GET", "t:warmd:{yearly}:tick"]).await;
+    let now = chrono::Utc::now().timestamp();
+    assert!((now - 60..=now).contains(&marked), "{marked} was marked at {now}");
+    // Two years go by.
+    world.redis_command::<String>(&["SET", "t:warmd:{yearly}:tick", &(marked - 2 * 366 * 86_400).to_string()]).await;
+    let daemon = Daemon::start(&world, "b", &[]).ready();
+    let records = until(&world, "the newest missed tick", |records| !records.is_empty()).await;
+    assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
+    assert_eq!(daemon.stop(), Some(0));
 }
