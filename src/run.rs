@@ -10,7 +10,10 @@
 //! or none, and one write pipeline. Memory is bounded by the batches and the model.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -113,6 +116,8 @@ struct Run<'r> {
     /// The time until the next run can have renewed a key, for `refresh = "auto"`.
     until_renewed: Option<Duration>,
     first_error: Mutex<Option<String>>,
+    /// Nearly all keys of the last batch were.
+    mostly_absent: AtomicBool,
 }
 
 /// Runs a job once and tells what happened. `meter` may be read meanwhile.
@@ -143,6 +148,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         stop: request.stop.shutdown.child_token(),
         until_renewed: until_renewed(job, started, request.expected),
         first_error: Mutex::new(None),
+        mostly_absent: AtomicBool::new(false),
     };
     let ending = run.under_time_limit().await;
     run.reader.close().await;

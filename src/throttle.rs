@@ -58,6 +58,11 @@ impl Throttles {
         Self { both: [job, process], waited_micros: AtomicU64::new(0) }
     }
 
+    /// Whether there is a limit on keys at all.
+    pub fn limit_keys(&self) -> bool {
+        self.both.iter().any(|throttle| throttle.keys.is_some())
+    }
+
     /// Waits for a place among the batches under way.
     pub async fn slot(&self) -> Slot {
         let start = Instant::now();

@@ -32,6 +32,11 @@ impl<'r> Cell<'r> {
             Cell::Bool(false) => out.extend_from_slice(b"false"),
             Cell::Int(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
             Cell::Number(text) | Cell::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Cell::Text(text) if is_plain(text) => {
+                out.push(b'"');
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'"');
+            }
             // Writing to memory does not fail, so there is no error to lose.
             Cell::Text(text) => serde_json::to_writer(out, text).unwrap_or_default(),
         }
@@ -68,6 +73,11 @@ impl<'r> Cell<'r> {
     pub(super) fn json(text: &'r str) -> Cell<'r> {
         Cell::Json(compact(text))
     }
+}
+
+/// Whether a JSON string may hold the text as it is. Looks at every byte without a branch, which is many at a time.
+fn is_plain(text: &str) -> bool {
+    !text.bytes().fold(false, |special, byte| special | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
 /// Whether a text is one JSON value, and if not, why.

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
 };
 
@@ -110,7 +110,8 @@ fn joined<'c>(texts: impl Iterator<Item = Option<Cow<'c, str>>>) -> String {
     })
 }
 
-/// How many keys back a key is recognised when it comes again. Bounded, because a statement may give any number.
+/// How many keys back a key is recognised at least when it comes again, and twice as many at most. Bounded, because a
+/// statement may give any number.
 const REMEMBERED: usize = 1 << 16;
 
 /// A chunk of exploded values is sent at this size.
@@ -159,9 +160,14 @@ struct Explosion {
     open: Option<Exploded>,
     done: Vec<Exploded>,
     bytes: usize,
-    recent: HashSet<u64, BuildHasherDefault<FxHasher>>,
-    oldest_first: VecDeque<u64>,
+    /// Of the value before: the next one is likely to need as much room.
+    value_length: usize,
+    recent: Hashes,
+    /// What was recent before `recent` became full.
+    older: Hashes,
 }
+
+type Hashes = HashSet<u64, BuildHasherDefault<FxHasher>>;
 
 impl Explosion {
     fn new(job: &Job, query: &Query, only: &[Only], columns: &Columns<'_>) -> Result<Self, String> {
@@ -179,8 +185,9 @@ impl Explosion {
             open: None,
             done: Vec::new(),
             bytes: 0,
-            recent: HashSet::default(),
-            oldest_first: VecDeque::new(),
+            value_length: 0,
+            recent: Hashes::default(),
+            older: Hashes::default(),
         })
     }
 
@@ -215,7 +222,7 @@ impl Explosion {
                     Ok((true, key)) => Ok(key),
                     Err(why) => Err(why),
                 };
-                let mut value = Vec::new();
+                let mut value = Vec::with_capacity(self.value_length + self.value_length / 8);
                 if each == Each::List {
                     value.push(b'[');
                 }
@@ -235,6 +242,7 @@ impl Explosion {
             if each == Each::List {
                 open.value.push(b']');
             }
+            self.value_length = open.value.len();
             self.bytes += open.value.len();
             self.done.push(open);
         }
@@ -251,14 +259,13 @@ impl Explosion {
     fn is_new(&mut self, key: &str) -> bool {
         // A good hash, because a collision would fail an innocent key.
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-        if !self.recent.insert(hash) {
+        if self.older.contains(&hash) || !self.recent.insert(hash) {
             return false;
         }
-        self.oldest_first.push_back(hash);
-        if self.oldest_first.len() > REMEMBERED
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.recent.remove(&oldest);
+        if self.recent.len() >= REMEMBERED {
+            // Swapped, so that the room of both is used again.
+            std::mem::swap(&mut self.recent, &mut self.older);
+            self.recent.clear();
         }
         true
     }

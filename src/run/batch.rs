@@ -2,7 +2,7 @@
 
 use std::{
     num::NonZeroU32,
-    sync::PoisonError,
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -33,13 +33,22 @@ struct Due {
 
 impl Run<'_> {
     /// One batch: freshness, produce, throttle, write.
-    pub(super) async fn batch(&self, batch: Batch) -> Result<(), Failure> {
+    pub(super) async fn batch(&self, mut batch: Batch) -> Result<(), Failure> {
         let _slot = self.throttles.slot().await;
         if self.stop.is_cancelled() {
             return Ok(());
         }
-        let keys = self.keys(&batch);
+        let mut keys = self.keys(&mut batch);
+        let (asked, mut absent) = (keys.len(), 0);
+        if let Batch::Exploded(rows) = &mut batch
+            && self.may_write_first()
+        {
+            keys = self.write_absent(keys, rows).await?;
+            absent = asked - keys.len();
+        }
         let due = self.due(keys).await?;
+        absent += due.iter().filter(|due| !due.stale).count();
+        self.mostly_absent.store(absent * 10 >= asked * 9, Ordering::Relaxed);
         if due.is_empty() || self.stop.is_cancelled() {
             self.give_up(due.iter().map(|due| due.stale));
             return Ok(());
@@ -81,14 +90,16 @@ impl Run<'_> {
     }
 
     /// The Redis key of each target of the batch; targets without a valid key are failed.
-    fn keys(&self, batch: &Batch) -> Vec<(usize, String)> {
+    fn keys(&self, batch: &mut Batch) -> Vec<(usize, String)> {
         let rendered: Vec<Result<String, String>> = match batch {
             Batch::Targets(targets) => {
                 let key =
                     |target| self.target_key(target).map_err(|why| format!("a target of {}: {why}", self.job.key));
                 targets.iter().map(key).collect()
             }
-            Batch::Exploded(rows) => rows.iter().map(|row| row.key.clone()).collect(),
+            Batch::Exploded(rows) => {
+                rows.iter_mut().map(|row| std::mem::replace(&mut row.key, Ok(String::new()))).collect()
+            }
         };
         let mut keys = Vec::with_capacity(rendered.len());
         for (index, key) in rendered.into_iter().enumerate() {
@@ -113,6 +124,47 @@ impl Run<'_> {
             let place = self.job.targets.iter().position(|list| list.name == name).unwrap_or(0);
             texts.get(place)?.as_deref()
         })
+    }
+
+    /// Whether values that are there already are worth sending before anybody knows that they are needed. Under a quota
+    /// they are not: it counts what is sent.
+    fn may_write_first(&self) -> bool {
+        self.mostly_absent.load(Ordering::Relaxed) && !self.request.dry && !self.throttles.limit_keys()
+    }
+
+    /// Writes what can be expected to be absent. `NX` tells what was not; that is given back, its value in its place.
+    async fn write_absent(
+        &self,
+        keys: Vec<(usize, String)>,
+        rows: &mut [Exploded],
+    ) -> Result<Vec<(usize, String)>, Failure> {
+        let entry = |(index, key): (usize, String)| {
+            let (value, ttl) = (std::mem::take(&mut rows[index].value), self.job.ttl.of(&key));
+            (index, Entry { key, value, ttl, only_absent: true })
+        };
+        let (places, entries): (Vec<usize>, Vec<Entry>) = keys.into_iter().map(entry).unzip();
+        let began = Instant::now();
+        let written = self.around.store.write(&entries).await;
+        self.meter.redis.add_time(began.elapsed());
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => {
+                self.meter.invalid.add(entries.len());
+                self.fail(entries.len(), &error.message);
+                return Err(error.into());
+            }
+        };
+        let mut present = Vec::new();
+        for ((index, entry), written) in places.into_iter().zip(entries).zip(written) {
+            if let Written::Existed = written {
+                rows[index].value = entry.value;
+                present.push((index, entry.key));
+            } else {
+                self.meter.missing.add(1);
+                self.count(&entry, written);
+            }
+        }
+        Ok(present)
     }
 
     /// The keys that are missing or stale, by one pipeline; all of them are counted.
