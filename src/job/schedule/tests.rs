@@ -49,6 +49,23 @@ fn five_fields_six_fields_nicknames_and_intervals_are_read() {
     assert_eq!(seconds.to_string(), "30 */15 * * * *");
 }
 
+/// The table in docs/operations.md.
+#[test]
+fn the_documented_examples_of_clock_changes_hold() {
+    let (gap, overlap) = ("2026-03-28T12:00:00", "2026-10-24T12:00:00");
+    check(BERLIN, "30 2 * * *", gap, "29T01:00 30T00:30");
+    check(BERLIN, "30 2 * * *", overlap, "25T00:30 26T01:30");
+    check(BERLIN, "0 4 * * *", "2026-03-28T02:00:00", "28T03:00 29T02:00");
+    check(BERLIN, "0 4 * * *", "2026-10-24T01:00:00", "24T02:00 25T03:00");
+    check(BERLIN, "0 * * * *", "2026-03-29T00:00:00", "29T01:00 29T02:00");
+    check(BERLIN, "@hourly", "2026-10-24T23:59:00", "25T00:00 25T01:00 25T02:00");
+    check(BERLIN, "*/15 2 * * *", "2026-03-28T02:00:00", "30T00:00 30T00:15");
+    let passes = "25T00:00 25T00:15 25T00:30 25T00:45 25T01:00 25T01:15 25T01:30 25T01:45 26T01:00";
+    check(BERLIN, "*/15 2 * * *", "2026-10-24T12:00:00", passes);
+    check(BERLIN, "@every 15m", "2026-03-29T00:50:00", "29T01:00 29T01:15");
+    check(BERLIN, "0 3 */2 * MON", "2026-03-01T12:00:00", "09T02:00 23T02:00");
+}
+
 #[test]
 fn days_are_those_of_vixie_cron() {
     for (pattern, expected) in [
