@@ -186,10 +186,10 @@ async fn forget_old(scheduler: &Scheduler, deployment: &Deployment) {
 /// Finds out whether a tick passed while no daemon was running, and makes up for the newest.
 pub(super) async fn catch_up(scheduler: Scheduler, job: Arc<Job>, started: DateTime<Utc>) {
     let inner = &scheduler.0;
-    let deployment = inner.deployment();
     let mut delays = delays();
     let marked = loop {
-        match seen_before(&deployment, &job, started).await {
+        // A reload may name another Redis meanwhile.
+        match seen_before(&inner.deployment(), &job, started).await {
             Ok(marked) => break marked,
             Err(error) => tracing::debug!("{}: not known which ticks were missed: {error}", job.name),
         }

@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use chrono::Datelike as _;
 use serde_json::Value;
 
 use crate::{servers, world::World};
@@ -279,4 +280,22 @@ async fn the_demo_warms_the_shipped_jobs_and_leaves_what_it_was_told_to_keep() {
 
 fn left_behind(folder: &Path) -> Vec<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn jobs_tells_the_next_three_ticks_by_the_clock_of_the_jobs_zone() {
+    let world = World::new().await;
+    // Half a year from now, so that no midnight comes in between.
+    let now = chrono::Utc::now();
+    let month = (now.month() + 5) % 12 + 1;
+    let year = now.year() + i32::from(month <= now.month());
+    write_job(&world, "users.toml", &format!("schedule = \"30 2 9 {month} *\"\ntimezone = \"Asia/Kolkata\"\n{USERS}"));
+    let (code, out, err) = run(&world, &["jobs"]);
+    assert_eq!(code, Some(0), "{err}");
+    let ticks = |day_and_time: &str| [0, 1, 2].map(|years| format!("{}-{month:02}-{day_and_time}", year + years));
+    let told = format!(" Asia/Kolkata  {}  10m ", ticks("09 02:30:00").join(", "));
+    assert!(out.contains(&told), "no `{told}` in {out}");
+    let (_, out, _) = run(&world, &["jobs", "--json"]);
+    let jobs: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(jobs["jobs"][0]["next_ticks"], serde_json::json!(ticks("08T21:00:00Z")));
 }

@@ -124,3 +124,14 @@ fn a_tick_that_waits_for_its_delay_survives_a_change_of_the_schedule() {
     let due = plan.replace([&after].into_iter(), at("2026-06-01T11:00:10Z"));
     assert_eq!(due, [Due { job: "trending".to_owned(), tick: at("2026-06-01T11:00:00Z") }]);
 }
+
+#[test]
+fn a_tick_that_waits_for_its_delay_survives_a_reload_that_leaves_it_alone() {
+    let jittered = job("trending", "schedule = \"0 * * * *\"\nstart_jitter = \"50m\"");
+    let delay = TimeDelta::from_std(jittered.start_delay()).unwrap();
+    let mut plan = plan(std::slice::from_ref(&jittered), "2026-06-01T10:30:00Z");
+    assert!(delay > TimeDelta::minutes(1));
+    assert_eq!(plan.replace([&jittered].into_iter(), at("2026-06-01T11:00:10Z")), []);
+    let tick = at("2026-06-01T11:00:00Z");
+    assert_eq!(plan.look(tick + delay), [Due { job: "trending".to_owned(), tick }]);
+}

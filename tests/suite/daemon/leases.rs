@@ -1,11 +1,11 @@
 //! Several instances on one Redis.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use super::{Daemon, EVERY_SECOND, USERS, slow, until, with};
+use super::{Daemon, EVERY_SECOND, USERS, eventually, records, slow, until, with};
 use crate::{
     cli::{run, write_job},
     world::World,
@@ -38,9 +38,7 @@ async fn the_tick_of_a_killed_daemon_is_taken_over_within_one_lease() {
     write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
     world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
     let mut first = Daemon::start(&world, "first", &[]).ready();
-    while world.keys().await.len() < 50 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the run", async || world.keys().await.len() >= 50).await;
     let second = Daemon::start(&world, "second", &[]).ready();
     // By hand it does not run either, and says who does.
     let (code, _, err) = run(&world, &["warm", "slow"]);
@@ -49,14 +47,8 @@ async fn the_tick_of_a_killed_daemon_is_taken_over_within_one_lease() {
     first.child.kill().unwrap();
     first.child.wait().unwrap();
     let killed = Instant::now();
-    while !world
-        .redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"])
-        .await
-        .is_some_and(|holder| holder.ends_with("second"))
-    {
-        tokio::task::yield_now().await;
-        assert!(killed.elapsed() < Duration::from_secs(20));
-    }
+    let holder = async || world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
+    eventually("another holder", async || holder().await.is_some_and(|holder| holder.ends_with("second"))).await;
     // A lease of one second, and a busy machine.
     assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
     let records = until(&world, "the run", |records| !with(records, "outcome", "ok").is_empty()).await;
@@ -67,18 +59,41 @@ async fn the_tick_of_a_killed_daemon_is_taken_over_within_one_lease() {
 }
 
 #[tokio::test]
-async fn a_run_that_lost_its_lease_stops_and_says_so() {
+async fn a_run_that_lost_its_lease_stops_and_its_tick_waits_for_the_next_occasion() {
     let world = World::new().await;
     write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\""));
     world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
     let daemon = Daemon::start(&world, "a", &[]).ready();
-    while world.keys().await.len() < 50 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the run", async || world.keys().await.len() >= 50).await;
     world.redis_command::<String>(&["SET", "t:warmd:{slow}:lease", "stolen 0 thief", "PX", "60000"]).await;
     let records = until(&world, "the end", |records| !records.is_empty()).await;
     assert_eq!((&records[0]["outcome"], &records[0]["cause"]), (&"interrupted".into(), &"lease_lost".into()));
-    assert_eq!(daemon.stop(), Some(0));
     let holder: String = world.redis_command(&["GET", "t:warmd:{slow}:lease"]).await;
     assert_eq!(holder, "stolen 0 thief", "the lease of another was released");
+    // The tick is not over: its run goes on when the other turns out to have died.
+    let written = world.keys().await.len();
+    world.redis_command::<i64>(&["DEL", "t:warmd:{slow}:lease"]).await;
+    eventually("the rest of the run", async || world.keys().await.len() > written).await;
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_run_longer_than_its_lease_keeps_it() {
+    let world = World::new().await;
+    // Two and a half seconds, with a lease of one.
+    write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
+    world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
+    let daemons = [Daemon::start(&world, "one", &[]).ready(), Daemon::start(&world, "two", &[]).ready()];
+    let mut holders = BTreeSet::new();
+    while records(&world).is_empty() {
+        let value = world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
+        holders.extend(value.map(|value| value.rsplit(' ').next().unwrap().to_owned()));
+    }
+    for daemon in daemons {
+        assert_eq!(daemon.stop(), Some(0));
+    }
+    let records = records(&world);
+    assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
+    assert!(records[0]["seconds"].as_f64().unwrap() > 2.0, "{records:#?}");
+    assert_eq!(holders.into_iter().collect::<Vec<_>>(), [records[0]["instance"].as_str().unwrap()]);
 }

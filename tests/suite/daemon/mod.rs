@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::{
@@ -15,10 +16,14 @@ use crate::{
     world::World,
 };
 
+mod kills;
 mod leases;
 mod reload;
 mod signals;
 mod ticks;
+
+/// What takes longer does not come any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const EVERY_SECOND: &str = "schedule = \"@every 1s\"\nrefresh = \"always\"\n";
 
@@ -41,16 +46,14 @@ const STUCK: &str = "schedule = \"@every 1s\"\nkey = \"n:{id}\"\nttl = \"1h\"\n[
 
 /// Waits until the stuck job runs.
 async fn stuck(world: &World) {
-    while world.redis_command::<i64>(&["EXISTS", "t:warmd:{stuck}:lease"]).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the lease", async || world.redis_command(&["EXISTS", "t:warmd:{stuck}:lease"]).await).await;
 }
 
 /// A daemon that tells this test, in systemd's place, how it is.
 struct Daemon {
     child: Child,
-    heard: mpsc::Receiver<String>,
-    told: Vec<String>,
+    heard: mpsc::Receiver<(DateTime<Utc>, String)>,
+    told: Vec<(DateTime<Utc>, String)>,
 }
 
 impl Daemon {
@@ -68,7 +71,8 @@ impl Daemon {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length) = socket.recv(&mut buffer) {
-                if sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if sender.send((Utc::now(), told)).is_err() {
                     break;
                 }
             }
@@ -82,11 +86,11 @@ impl Daemon {
     /// Waits until the daemon says something with these words; gives the whole of it.
     fn until(&mut self, words: &str) -> String {
         loop {
-            let told = self.heard.recv_timeout(Duration::from_secs(30));
+            let told = self.heard.recv_timeout(PATIENCE);
             let told = told.unwrap_or_else(|_| panic!("no `{words}` in {:#?}", self.told));
             self.told.push(told.clone());
-            if told.contains(words) {
-                return told;
+            if told.1.contains(words) {
+                return told.1;
             }
         }
     }
@@ -94,6 +98,12 @@ impl Daemon {
     fn ready(mut self) -> Self {
         self.until("READY=1");
         self
+    }
+
+    /// When it said that it is ready, if it has.
+    fn ready_since(&mut self) -> Option<DateTime<Utc>> {
+        self.told.extend(self.heard.try_iter());
+        self.told.iter().find(|(_, told)| told.contains("READY=1")).map(|(at, _)| *at)
     }
 
     fn signal(&self, name: &str) {
@@ -104,7 +114,19 @@ impl Daemon {
     /// Ends it as systemd does; its exit code.
     fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
-        self.child.wait().unwrap().code()
+        self.ended()
+    }
+
+    /// Waits for its end; its exit code.
+    fn ended(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end; it said {:#?}", self.told);
     }
 }
 
@@ -125,6 +147,15 @@ fn records(world: &World) -> Vec<Value> {
     records
 }
 
+/// Waits until it is so.
+async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < PATIENCE, "{what}: in vain");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Waits until the records are as they should be.
 async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let start = Instant::now();
@@ -133,7 +164,7 @@ async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool) -> 
         if enough(&records) {
             return records;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}: {records:#?}");
+        assert!(start.elapsed() < PATIENCE, "{what}: {records:#?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -142,8 +173,11 @@ fn with<'r>(records: &'r [Value], field: &str, value: &str) -> Vec<&'r Value> {
     records.iter().filter(|record| record[field] == value).collect()
 }
 
-/// How late the run began, in milliseconds.
-fn lateness(record: &Value) -> i64 {
-    let moment = |field: &str| -> chrono::DateTime<chrono::Utc> { record[field].as_str().unwrap().parse().unwrap() };
-    (moment("started") - moment("scheduled")).num_milliseconds()
+/// The tick that the record is about.
+fn tick(record: &Value) -> DateTime<Utc> {
+    moment(&record["scheduled"])
+}
+
+fn moment(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap().parse().unwrap()
 }

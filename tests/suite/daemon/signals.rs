@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
-use super::{Daemon, EVERY_SECOND, STUCK, USERS, records, stuck, with};
+use super::{Daemon, EVERY_SECOND, STUCK, USERS, eventually, records, slow, stuck, tick, with};
 use crate::{
     cli::{warmd, write_job},
     world::World,
@@ -58,6 +59,43 @@ async fn wrong_settings_end_with_78_before_anything_runs() {
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[tokio::test]
+async fn both_signals_let_a_run_reach_its_next_safe_point() {
+    for signal in ["TERM", "INT"] {
+        let world = World::new().await;
+        write_job(&world, "slow.toml", &slow(EVERY_SECOND));
+        let mut daemon = Daemon::start(&world, "a", &[]).ready();
+        eventually("the run", async || !world.keys().await.is_empty()).await;
+        daemon.signal(signal);
+        let told = daemon.until("STOPPING=1");
+        assert!(told.contains("running: slow since "), "{told}");
+        assert_eq!(daemon.ended(), Some(0));
+        let records = records(&world);
+        let interrupted = with(&records, "outcome", "interrupted");
+        assert_eq!((interrupted.len(), &interrupted[0]["cause"]), (1, &"shutdown".into()), "{records:#?}");
+        let written = interrupted[0]["written"].as_u64().unwrap();
+        assert_eq!(written, world.keys().await.len() as u64, "what was written is counted");
+        assert!((1..2000).contains(&written), "{written}");
+        assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease"]).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn while_a_daemon_drains_no_run_begins() {
+    let world = World::new().await;
+    write_job(&world, "stuck.toml", STUCK);
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    let mut daemon = Daemon::start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "3s")]).ready();
+    stuck(&world).await;
+    let stopped = Utc::now();
+    daemon.signal("TERM");
+    daemon.until("STOPPING=1");
+    assert_eq!(daemon.ended(), Some(1));
+    assert!(Utc::now() - stopped > TimeDelta::seconds(2), "no tick was due meanwhile");
+    let records = records(&world);
+    assert!(records.iter().all(|record| tick(record) < stopped), "{stopped}: {records:#?}");
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! What is due runs: on time, once, later when something is away, made up for after a downtime.
 
-use std::fs;
+use std::{fs, time::Duration};
 
+use chrono::Utc;
 use serde_json::Value;
 
-use super::{Daemon, EVERY_SECOND, USERS, lateness, records, slow, until, with};
+use super::{Daemon, EVERY_SECOND, USERS, eventually, moment, records, slow, tick, until, with};
 use crate::{cli::write_job, world::World};
 
 #[tokio::test]
@@ -19,7 +20,8 @@ async fn every_tick_runs_once_and_within_a_second_and_sigterm_ends_well() {
     let mut before = None;
     for record in records {
         assert_eq!((&record["trigger"], &record["outcome"]), (&"schedule".into(), &"ok".into()));
-        assert!((0..1000).contains(&lateness(&record)), "{record}");
+        let lateness = moment(&record["started"]) - tick(&record);
+        assert!((0..1000).contains(&lateness.num_milliseconds()), "{record}");
         let tick = record["scheduled"].as_str().map(str::to_owned);
         assert!(tick > before, "{tick:?} after {before:?}");
         before = tick;
@@ -106,9 +108,57 @@ async fn a_tick_that_finds_its_run_going_is_recorded_as_missed() {
     assert_eq!(interrupted["cause"], "shutdown");
     assert!(interrupted["written"].as_u64().unwrap() > 0, "{interrupted}");
     assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease"]).await, 0);
-    let tick: chrono::DateTime<chrono::Utc> = interrupted["scheduled"].as_str().unwrap().parse().unwrap();
     let marked: i64 = world.redis_command(&["GET", "t:warmd:{slow}:tick"]).await;
+    let tick = tick(&interrupted);
     assert!(marked < tick.timestamp(), "{marked} is marked, and the run of {tick} was interrupted");
+}
+
+#[tokio::test]
+async fn a_run_that_takes_longer_than_its_timeout_ends_and_the_next_tick_runs() {
+    let world = World::new().await;
+    write_job(&world, "slow.toml", &format!("{}timeout = \"1s\"\n", slow("schedule = \"@every 2s\"")));
+    let daemon = Daemon::start(&world, "a", &[]).ready();
+    let ended = until(&world, "two runs", |records| with(records, "cause", "timeout").len() >= 2).await;
+    assert_eq!(daemon.stop(), Some(0));
+    for record in with(&ended, "cause", "timeout") {
+        assert_eq!(record["outcome"], "partial", "{record}");
+        let why = "the run took longer than its timeout of 1s";
+        assert!(record["first_error"].as_str().unwrap().contains(why), "{record}");
+        assert!((1.0..2.0).contains(&record["seconds"].as_f64().unwrap()), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_tick_whose_run_fails_for_good_is_over() {
+    let world = World::new().await;
+    let text = USERS.replace("SELECT id AS user_id, name FROM users", "SELECT id AS user_id FROM nobody");
+    write_job(&world, "users.toml", &format!("schedule = \"0 0 1 1 *\"\n{text}"));
+    world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", "1"]).await;
+    for name in ["a", "b"] {
+        let mut daemon = Daemon::start(&world, name, &[]).ready();
+        until(&world, "a run", |records| !records.is_empty()).await;
+        daemon.signal("HUP");
+        daemon.until("READY=1");
+        assert_eq!(daemon.stop(), Some(0));
+    }
+    let records = records(&world);
+    assert_eq!((records.len(), &records[0]["cause"]), (1, &"statement".into()), "{records:#?}");
+}
+
+#[tokio::test]
+async fn a_tick_that_was_recorded_as_missed_is_not_made_up_for() {
+    let world = World::new().await;
+    // A run of a bit more than two seconds.
+    write_job(&world, "slow.toml", &slow("schedule = \"@every 2s\"").replace("< 2000", "< 500"));
+    let daemon = Daemon::start(&world, "a", &[]).ready();
+    until(&world, "a missed tick", |records| !with(records, "cause", "overlap").is_empty()).await;
+    // No further tick after this one.
+    write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
+    daemon.signal("HUP");
+    let ended = until(&world, "its run", |records| !with(records, "outcome", "ok").is_empty()).await;
+    assert_eq!(daemon.stop(), Some(0));
+    let missed = with(&ended, "cause", "overlap").last().map(|record| tick(record).timestamp());
+    assert_eq!(world.redis_command::<Option<i64>>(&["GET", "t:warmd:{slow}:tick"]).await, missed, "{ended:#?}");
 }
 
 #[tokio::test]
@@ -117,13 +167,11 @@ async fn a_tick_after_the_first_start_of_a_job_is_made_up_for_even_when_no_daemo
     // Not due while the test runs, unless it is in the first seconds of a year.
     write_job(&world, "yearly.toml", &format!("schedule = \"0 0 1 1 *\"\n{USERS}"));
     let mut daemon = Daemon::start(&world, "a", &[]).ready();
-    while world.redis_command::<Option<i64>>(&["GET", "t:warmd:{yearly}:tick"]).await.is_none() {
-        tokio::task::yield_now().await;
-    }
+    eventually("a mark", async || world.redis_command(&["EXISTS", "t:warmd:{yearly}:tick"]).await).await;
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let marked: i64 = world.redis_command(&["GET", "t:warmd:{yearly}:tick"]).await;
-    let now = chrono::Utc::now().timestamp();
+    let now = Utc::now().timestamp();
     assert!((now - 60..=now).contains(&marked), "{marked} was marked at {now}");
     // Two years go by.
     world.redis_command::<String>(&["SET", "t:warmd:{yearly}:tick", &(marked - 2 * 366 * 86_400).to_string()]).await;
@@ -131,4 +179,22 @@ async fn a_tick_after_the_first_start_of_a_job_is_made_up_for_even_when_no_daemo
     let records = until(&world, "the newest missed tick", |records| !records.is_empty()).await;
     assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
     assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_tick_that_comes_while_the_one_before_turns_out_to_be_done_has_its_run() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+    let daemon = Daemon::start(&world, "a", &[]).ready();
+    // Redis says nothing from before the tick that another instance has run until well after the next.
+    let done = Utc::now().timestamp() + 2;
+    world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", &done.to_string()]).await;
+    while Utc::now().timestamp_millis() < done * 1000 - 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.redis_command::<String>(&["CLIENT", "PAUSE", "2000"]).await;
+    let records = until(&world, "later ticks", |records| records.iter().any(|r| tick(r).timestamp() > done + 1)).await;
+    assert_eq!(daemon.stop(), Some(0));
+    let next: Vec<_> = records.iter().filter(|record| tick(record).timestamp() == done + 1).collect();
+    assert_eq!((next.len(), &next[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
 }

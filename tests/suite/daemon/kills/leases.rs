@@ -1,0 +1,159 @@
+//! Who held which lease, as Redis saw it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use super::{LEASE, Millis};
+
+/// One possession of a job's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub job: String,
+    pub holder: String,
+    /// The tick that began under it; `None` when none did.
+    pub tick: Option<Millis>,
+    pub from: Millis,
+    /// When it was last taken or renewed: without release, it ends one lease later.
+    pub renewed: Millis,
+    pub released: Option<Millis>,
+    /// Up to which tick its holder left the job as done.
+    pub mark: Option<Millis>,
+}
+
+impl Hold {
+    pub fn ends(&self) -> Millis {
+        self.released.unwrap_or(self.renewed + LEASE)
+    }
+}
+
+/// A tick that a daemon says it began.
+#[derive(Debug)]
+pub struct Begun {
+    pub job: String,
+    pub holder: String,
+    pub tick: Millis,
+    pub at: Millis,
+}
+
+/// Listens to the commands about leases that a Redis server runs.
+pub struct Monitor(Arc<Mutex<Vec<String>>>);
+
+impl Monitor {
+    pub fn start(socket: &Path) -> Self {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(b"MONITOR\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "+OK");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let thread_heard = Arc::clone(&heard);
+        // Ends with the server.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok).filter(|line| line.contains(":warmd:{")) {
+                thread_heard.lock().unwrap().push(line);
+            }
+        });
+        Self(heard)
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// How many runs have left their mark so far.
+pub fn marks(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.contains("lua] \"SET\"")).count()
+}
+
+struct Claim {
+    at: Millis,
+    job: String,
+    token: String,
+    holder: String,
+}
+
+/// All holds in the order in which they began, and the first mark of each job.
+pub fn holds(lines: &[String], begun: &[Begun]) -> (Vec<Hold>, HashMap<String, Millis>) {
+    let commands: Vec<(Millis, Vec<&str>)> = lines.iter().filter_map(|line| command(line)).collect();
+    // Who renews, releases or begins was granted what it asked for; the answers themselves are not to be seen.
+    let mut granted: HashSet<&str> = commands.iter().filter_map(|(_, words)| evaluated(words)).collect();
+    let claims: Vec<Claim> = commands.iter().filter_map(|(at, words)| claim(*at, words)).collect();
+    let claim_of = |begun: &Begun| {
+        let is_its = |claim: &&Claim| claim.job == begun.job && claim.holder == begun.holder && claim.at <= begun.at;
+        claims.iter().rev().find(is_its).unwrap_or_else(|| panic!("no claim before {begun:?}"))
+    };
+    let ticks: HashMap<&str, Millis> = begun.iter().map(|begun| (claim_of(begun).token.as_str(), begun.tick)).collect();
+    granted.extend(ticks.keys());
+
+    let (mut holds, mut first_marks) = (Vec::<Hold>::new(), HashMap::new());
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut current: HashMap<String, usize> = HashMap::new();
+    let mut last_evaluated: &[&str] = &[];
+    for (at, words) in &commands {
+        if let Some(claim) = claim(*at, words) {
+            let is_free = current.get(&claim.job).is_none_or(|place| holds[*place].ends() <= *at);
+            if is_free || granted.contains(claim.token.as_str()) {
+                current.insert(claim.job.clone(), holds.len());
+                places.insert(claim.token.clone(), holds.len());
+                let tick = ticks.get(claim.token.as_str()).copied();
+                let Claim { at, job, holder, .. } = claim;
+                holds.push(Hold { job, holder, tick, from: at, renewed: at, released: None, mark: None });
+            }
+            continue;
+        }
+        match words.as_slice() {
+            ["EVAL", ..] => last_evaluated = words,
+            ["SET", key, tick, ..] if key.ends_with(":tick") => {
+                first_marks.entry(job_in(key)).or_insert(tick.parse::<Millis>().unwrap() * 1000);
+            }
+            // What a script does follows it at once.
+            ["PEXPIRE" | "DEL", ..] => {
+                let hold = &mut holds[places[token(evaluated(last_evaluated).unwrap())]];
+                if words[0] == "PEXPIRE" {
+                    hold.renewed = *at;
+                } else {
+                    hold.released = Some(*at);
+                    hold.mark = last_evaluated[6].parse::<Millis>().ok().map(|seconds| seconds * 1000);
+                }
+            }
+            _ => {}
+        }
+    }
+    (holds, first_marks)
+}
+
+/// The moment and the words of a line such as `+1795577786.616841 [0 lua] "GET" "t:warmd:{a}:lease"`.
+fn command(line: &str) -> Option<(Millis, Vec<&str>)> {
+    let (moment, rest) = line.strip_prefix('+')?.split_once(' ')?;
+    let (seconds, micros) = moment.split_once('.')?;
+    let at = seconds.parse::<Millis>().ok()? * 1000 + micros.parse::<Millis>().ok()? / 1000;
+    let (_, words) = rest.split_once("] \"")?;
+    Some((at, words.strip_suffix('"')?.split("\" \"").collect()))
+}
+
+/// The value of the lease that a script is about.
+fn evaluated<'l>(words: &[&'l str]) -> Option<&'l str> {
+    match words {
+        ["EVAL", _, "1", _, value, ..] | ["EVAL", _, "2", _, _, value, ..] => Some(token(value)),
+        _ => None,
+    }
+}
+
+fn claim(at: Millis, words: &[&str]) -> Option<Claim> {
+    let ["SET", key, value, ..] = words else { return None };
+    let holder = value.splitn(3, ' ').nth(2)?.to_owned();
+    key.ends_with(":lease").then(|| Claim { at, job: job_in(key), token: token(value).to_owned(), holder })
+}
+
+fn token(value: &str) -> &str {
+    value.split(' ').next().unwrap_or_default()
+}
+
+fn job_in(key: &str) -> String {
+    key.split(['{', '}']).nth(1).unwrap_or_default().to_owned()
+}
