@@ -7,6 +7,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     database::{Arguments, Connection, Database, Error, ErrorKind, Row},
@@ -22,6 +23,8 @@ pub struct Reader {
     statement_timeout: Duration,
     /// No statement outlives the run's own time limit.
     deadline: Instant,
+    /// Once it is set, nothing is tried again.
+    stop: CancellationToken,
     throttles: Arc<Throttles>,
     meter: Arc<Meter>,
     /// As many as batches were ever under way at once.
@@ -72,10 +75,11 @@ impl Reader {
         database: Database,
         statement_timeout: Duration,
         deadline: Instant,
+        stop: CancellationToken,
         throttles: Arc<Throttles>,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { database, statement_timeout, deadline, throttles, meter, idle: Mutex::new(Vec::new()) }
+        Self { database, statement_timeout, deadline, stop, throttles, meter, idle: Mutex::new(Vec::new()) }
     }
 
     /// Runs a statement and folds its rows: `start` sees the columns, `step` every row.
@@ -133,9 +137,12 @@ impl Reader {
                 ErrorKind::Unreachable | ErrorKind::Transient => delays.next(),
             };
             match delay {
-                Some(delay) if !sent && Instant::now() + delay < self.deadline => {
+                Some(delay) if !sent && !self.stop.is_cancelled() && Instant::now() + delay < self.deadline => {
                     tracing::warn!("{}: trying again in {delay:.1?}: {error}", sql.origin.file.display());
-                    tokio::time::sleep(delay).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.stop.cancelled() => return Err(failure(sql, &error)),
+                    }
                 }
                 _ => return Err(failure(sql, &error)),
             }

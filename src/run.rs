@@ -130,10 +130,12 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         concurrency: Some(job.limits.concurrency),
     };
     let throttles = Arc::new(Throttles::new(Arc::new(Throttle::new(quotas)), Arc::clone(&around.throttle)));
+    let stop = request.stop.shutdown.child_token();
     let reader = Arc::new(Reader::new(
         around.database.clone(),
         around.statement_timeout,
         clock + job.limits.timeout,
+        stop.clone(),
         Arc::clone(&throttles),
         Arc::clone(meter),
     ));
@@ -145,7 +147,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter)),
         reader,
         meter: Arc::clone(meter),
-        stop: request.stop.shutdown.child_token(),
+        stop,
         until_renewed: until_renewed(job, started, request.expected),
         first_error: Mutex::new(None),
         mostly_absent: AtomicBool::new(false),
@@ -284,6 +286,10 @@ impl Run<'_> {
         counts.failed += if drops { dropped } else { 0 };
         let cut_short = self.cut_short(counts);
         let (outcome, cause) = match &ending {
+            // It would have been tried again, and was told to end instead.
+            Err(Failure { cause: Cause::DatabaseUnreachable | Cause::RedisUnreachable, .. }) if cut_short.is_some() => {
+                (Outcome::Interrupted, cut_short)
+            }
             Err(failure) if counts.written > 0 => (Outcome::Partial, Some(failure.cause)),
             Err(failure) => (Outcome::Failed, Some(failure.cause)),
             Ok(()) if cut_short.is_some() => (Outcome::Interrupted, cut_short),

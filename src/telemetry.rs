@@ -102,8 +102,8 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
     trace: Priority::Debug,
 };
 
-/// systemd names the file behind stderr when it leads to the journal; a redirection leads elsewhere.
-fn stderr_is_the_journal() -> bool {
+/// Whether stderr leads to the journal: systemd names the file behind it, and a redirection leads elsewhere.
+pub fn stderr_is_the_journal() -> bool {
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let stderr = stderr().as_fd().try_clone_to_owned().and_then(|stderr| File::from(stderr).metadata());
     stderr.is_ok_and(|file| named == format!("{}:{}", file.dev(), file.ino()))

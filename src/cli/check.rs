@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Abort, CONFIGURATION, Global, plan,
@@ -81,6 +82,7 @@ async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<us
         database,
         timeout,
         Instant::now() + Duration::from_secs(60),
+        CancellationToken::new(),
         Arc::new(Throttles::new(throttle(), throttle())),
         Arc::new(Meter::default()),
     );

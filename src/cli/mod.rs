@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     problems::Problems,
     record::{Cause, Failure},
+    telemetry,
 };
 
 mod check;
@@ -153,7 +154,9 @@ pub async fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(abort) => {
-            eprintln!("{}", abort.message);
+            // The journal takes what stands there for information otherwise.
+            let level = if telemetry::stderr_is_the_journal() { "<3>" } else { "" };
+            abort.message.lines().for_each(|line| eprintln!("{level}{line}"));
             ExitCode::from(abort.code)
         }
     }

@@ -143,6 +143,9 @@ fn say_jobs(deployment: &Deployment) {
     let scheduled = deployment.jobs.iter().filter(|job| job.schedule.is_some()).count();
     match scheduled {
         0 => tracing::warn!("no enabled job has a schedule: nothing will run; add jobs and reload"),
-        count => tracing::info!("{count} jobs on schedule, as instance {}", deployment.instance),
+        count => {
+            let jobs = if count == 1 { "job" } else { "jobs" };
+            tracing::info!("{count} {jobs} on schedule, as instance {}", deployment.instance);
+        }
     }
 }

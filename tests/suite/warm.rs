@@ -8,6 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use warmd::{
     cache::Store,
+    database::Database,
     id::Id,
     job::Job,
     record::{Cause, Meter, Outcome},
@@ -620,13 +621,31 @@ async fn batches_run_beside_each_other_on_connections_of_their_own() {
 #[tokio::test]
 async fn an_unreachable_database_is_told_as_such() {
     let world = World::new().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = crate::world::secret(&format!("postgres://u:hunter2@{closed}/x"));
-    let mut world = world;
-    world.around.database = warmd::database::Database::new(&url).unwrap();
+    let (world, closed) = without_database(world);
     let job: Arc<Job> = world.job(&format!("{USERS}[limits]\ntimeout = \"1s\"\n"));
     let record = world.run(&job).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::DatabaseUnreachable)));
     let error = record.first_error.unwrap();
     assert!(error.contains(&closed.to_string()) && !error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_told_to_stop_does_not_wait_for_a_database_that_is_away() {
+    let (world, _) = without_database(World::new().await);
+    let request = Request::manual();
+    let stop = request.stop.shutdown.clone();
+    let begun = Instant::now();
+    let job = world.job(USERS);
+    let (record, ()) = tokio::join!(world.run_as(&job, request), async move { stop.cancel() });
+    // Five attempts take fifteen seconds and more.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!((record.outcome, record.cause), (Outcome::Interrupted, Some(Cause::Shutdown)));
+    assert!(record.first_error.unwrap().starts_with("cannot connect to "));
+}
+
+/// The world with a database at an address where nobody listens.
+fn without_database(mut world: World) -> (World, std::net::SocketAddr) {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.around.database = Database::new(&secret(&format!("postgres://u:hunter2@{closed}/x"))).unwrap();
+    (world, closed)
 }

@@ -93,11 +93,23 @@ pub fn holds(lines: &[String], begun: &[Begun]) -> (Vec<Hold>, HashMap<String, M
     let (mut holds, mut first_marks) = (Vec::<Hold>::new(), HashMap::new());
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut current: HashMap<String, usize> = HashMap::new();
+    // Of the holds, in their order.
+    let mut tokens: Vec<String> = Vec::new();
     let mut last_evaluated: &[&str] = &[];
     for (at, words) in &commands {
         if let Some(claim) = claim(*at, words) {
-            let is_free = current.get(&claim.job).is_none_or(|place| holds[*place].ends() <= *at);
-            if is_free || granted.contains(claim.token.as_str()) {
+            let is_granted = granted.contains(claim.token.as_str());
+            let before = current.get(&claim.job).copied();
+            let is_free = before.is_none_or(|place| holds[place].ends() <= *at);
+            if let Some(place) =
+                before.filter(|place| is_granted && !is_free && !granted.contains(tokens[*place].as_str()))
+            {
+                // That one was taken for granted because the lease before should have expired. By the server's clock,
+                // which it reads a moment later at times, it had not.
+                holds[place].released = Some(holds[place].from);
+            }
+            if is_free || is_granted {
+                tokens.push(claim.token.clone());
                 current.insert(claim.job.clone(), holds.len());
                 places.insert(claim.token.clone(), holds.len());
                 let tick = ticks.get(claim.token.as_str()).copied();
