@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# The recommend kind on a shop at scale, beside the pipeline of an afternoon in Python.
+
+as_of=2026-07-01T00:00:00Z
+
+# A database of its own, with a shop of this size.
+shop() { # NAME USERS PRODUCTS PURCHASES VIEWS
+    start_postgres
+    say "making a shop of $2 users, $3 products, $4 purchases and $5 views"
+    psql -Xq -c "CREATE DATABASE $1"
+    psql -Xq -d "$1" -v ON_ERROR_STOP=1 -v users="$2" -v products="$3" -v purchases="$4" -v views="$5" \
+        -f "$here/sql/shop.sql" >&2
+}
+
+# The job that ships, for more users and fewer categories, and without quotas.
+shop_job() { # NAME USERS
+    local folder=$work/jobs/$1
+    mkdir -p "$folder"
+    cp "$root"/jobs/{active_users,popular_categories,purchases,views,products}.sql "$folder"
+    sed -e "/^user_id /s/limit = [0-9]*/limit = $2/" -e '/^category /s/limit = [0-9]*/limit = 3/' \
+        -e '/^keys_per_second/d' -e '/^queries_per_second/d' "$root/jobs/user_recommendations.toml" \
+        >"$folder/user_recommendations.toml"
+}
+
+recommend_warmd() {
+    empty_redis
+    measure_warmd "warmd" "$work/jobs/shop" "$(postgres_at shop)" 40000 --as-of "$as_of"
+    note_rate "warmd" 40000
+}
+
+# The same model for one user: what the others cost is the difference.
+recommend_one() {
+    empty_redis
+    measure_warmd "warmd, one user" "$work/jobs/shop_one" "$(postgres_at shop)" 4 --as-of "$as_of"
+}
+
+# OpenBLAS's own threads get in the way of implicit's: it is several times slower with them, and warns of it.
+recommend_python() {
+    local part
+    empty_redis
+    measure "afternoon in Python" env PGDATABASE=shop OPENBLAS_NUM_THREADS=1 \
+        "$python" "$here/afternoon.py" "$work/redis/socket" 10000
+    note_rate "afternoon in Python" 40000
+    [ "$(cache DBSIZE)" = 40000 ] || fail "the afternoon's pipeline did not write 40000 keys"
+    for part in load fit recommend; do
+        note "afternoon in Python" "$part" "$(said "$part")"
+    done
+}
+
+section_recommend() {
+    local -a ways=(recommend_warmd recommend_one)
+    start_redis
+    if [ -n "$with_python" ]; then
+        need_python
+        ways+=(recommend_python)
+    fi
+    shop shop 100000 20000 2000000 4000000
+    shop_job shop 10000
+    shop_job shop_one 1
+    for ((round = 1; round <= rounds; round++)); do
+        say "recommend: round $round of $rounds"
+        in_turn "${ways[@]}"
+    done
+
+    heading "Recommend: 10,000 users, four lists each" <<TEXT
+100,000 users, 20,000 products, 2,000,000 purchases and 4,000,000 views in PostgreSQL; lists overall and in three
+categories for the 10,000 most active users, 40,000 keys. The job is jobs/user_recommendations.toml without its quotas.
+TEXT
+    table <<SQL
+SELECT what, seconds, "min..max s", "keys/s", "its CPU s", "PostgreSQL CPU s", "Redis CPU s", "peak MB",
+    (SELECT text FROM ratios AS r WHERE r.what = l.what
+        AND r.section = l.section AND r.metric = 'seconds' AND r.reference = 'warmd') AS 'time to that of warmd'
+FROM lines AS l
+WHERE section = 'recommend'
+ORDER BY place;
+SQL
+    echo "From the records of warmd; seconds of batches beside each other are added up:"
+    echo
+    table <<SQL
+SELECT what, statements, "per 1,000 keys", rows, bytes, "database s", "compute s", "redis s"
+FROM lines
+WHERE section = 'recommend' AND has_record
+ORDER BY place;
+SQL
+    echo "Recommending and writing alone:"
+    echo
+    table <<SQL
+CREATE TEMP TABLE alone AS
+SELECT 'warmd, more than one user' AS what, round, 39996 / (a.value - b.value) AS rate
+FROM figures AS a JOIN figures AS b USING (section, round, metric)
+WHERE section = 'recommend' AND metric = 'seconds' AND a.what = 'warmd' AND b.what = 'warmd, one user'
+UNION ALL
+SELECT what, round, 40000 / value FROM figures WHERE section = 'recommend' AND metric = 'recommend';
+INSERT INTO figures SELECT 'alone', what, round, 'keys_per_second', rate FROM alone;
+SELECT what, "keys/s", "min..max" FROM lines WHERE section = 'alone' ORDER BY place;
+SQL
+    if [ -n "$with_python" ]; then
+        table <<SQL
+SELECT what, metric AS part, printf('%.2f', median) AS seconds, printf('%.2f..%.2f', low, high) AS 'min..max'
+FROM medians
+WHERE section = 'recommend' AND metric IN ('load', 'fit', 'recommend')
+ORDER BY metric = 'recommend', metric = 'fit';
+SQL
+    else
+        echo "Without a reference: \`--with-python\` runs one."
+        echo
+    fi
+    commands
+}
