@@ -69,8 +69,25 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS warmd_runs (
     finished VARCHAR(32)  NOT NULL,
     outcome  VARCHAR(16)  NOT NULL,
     written  BIGINT       NOT NULL,
-    record   TEXT         NOT NULL
-)";
+    record   TEXT         NOT NULL";
+
+/// Every run asks for the last ones of its job, out of months of them. MySQL makes indexes with their table or not at
+/// all.
+fn tables(engine: Engine) -> Vec<String> {
+    match engine {
+        Engine::MySql => {
+            vec![format!("{TABLE}, INDEX warmd_runs_job (job, started), INDEX warmd_runs_started (started))")]
+        }
+        Engine::Postgres | Engine::Sqlite => vec![
+            format!("{TABLE})"),
+            "CREATE INDEX IF NOT EXISTS warmd_runs_job ON warmd_runs (job, started)".to_owned(),
+            "CREATE INDEX IF NOT EXISTS warmd_runs_started ON warmd_runs (started)".to_owned(),
+        ],
+    }
+}
+
+/// Pages that SQLite keeps of the history, in KiB: the newest records of some jobs, not months of them.
+const SMALL_CACHE: &str = "PRAGMA cache_size = -256";
 
 impl History {
     /// The history that the settings describe; `None` when none is to be kept. Connects to nothing.
@@ -238,7 +255,13 @@ impl History {
         let any = url.replacen("mariadb://", "mysql://", 1);
         let connecting = async {
             let mut connection = AnyConnection::connect(&any).await.context("the history database cannot be opened")?;
-            sqlx::query(TABLE).execute(&mut connection).await.context("the history's table cannot be made")?;
+            if self.engine == Engine::Sqlite {
+                sqlx::query(SMALL_CACHE).execute(&mut connection).await?;
+            }
+            for sql in tables(self.engine) {
+                let made = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await;
+                made.context("the history's table cannot be made")?;
+            }
             Ok(connection)
         };
         match tokio::time::timeout(PATIENCE, connecting).await {
