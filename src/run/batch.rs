@@ -8,7 +8,7 @@ use std::{
 
 use super::Run;
 use crate::{
-    cache::{Entry, Presence, Written},
+    cache::{Entry, Error, Presence, Written},
     id::Id,
     job::Empty,
     produce::{Exploded, Produced},
@@ -48,7 +48,10 @@ impl Run<'_> {
         }
         let due = self.due(keys).await?;
         absent += due.iter().filter(|due| !due.stale).count();
-        self.mostly_absent.store(absent * 10 >= asked * 9, Ordering::Relaxed);
+        // A batch without any valid key says nothing.
+        if asked > 0 {
+            self.mostly_absent.store(absent * 10 >= asked * 9, Ordering::Relaxed);
+        }
         if due.is_empty() || self.stop.is_cancelled() {
             self.give_up(due.iter().map(|due| due.stale));
             return Ok(());
@@ -148,11 +151,7 @@ impl Run<'_> {
         self.meter.redis.add_time(began.elapsed());
         let written = match written {
             Ok(written) => written,
-            Err(error) => {
-                self.meter.invalid.add(entries.len());
-                self.fail(entries.len(), &error.message);
-                return Err(error.into());
-            }
+            Err(error) => return Err(self.unanswered(entries.len(), error)),
         };
         let mut present = Vec::new();
         for ((index, entry), written) in places.into_iter().zip(entries).zip(written) {
@@ -175,11 +174,7 @@ impl Run<'_> {
         self.meter.redis.add_time(began.elapsed());
         let presence = match presence {
             Ok(presence) => presence,
-            Err(error) => {
-                self.meter.invalid.add(names.len());
-                self.fail(names.len(), &error.message);
-                return Err(error.into());
-            }
+            Err(error) => return Err(self.unanswered(names.len(), error)),
         };
         let mut due = Vec::new();
         for ((index, key), presence) in places.into_iter().zip(names).zip(presence) {
@@ -204,6 +199,13 @@ impl Run<'_> {
             due.push(Due { index, key, ttl, stale });
         }
         Ok(due)
+    }
+
+    /// Keys of which nothing is known, because Redis did not answer.
+    fn unanswered(&self, count: usize, error: Error) -> Failure {
+        self.meter.invalid.add(count);
+        self.fail(count, &error.message);
+        error.into()
     }
 
     /// Due keys that the run does not get to after all: they are unreached, not due.

@@ -57,3 +57,16 @@ async fn keys_that_are_nearly_all_missing_are_written_unasked_and_those_that_are
 fn square(id: u64) -> String {
     format!("{{\"square\":{}}}", id * id)
 }
+
+#[tokio::test]
+async fn a_batch_without_any_valid_key_says_nothing_about_the_next() {
+    let world = World::new().await;
+    // The first batch is all NULL, the others are not.
+    let job = world.job(&NUMBERS.replace("SELECT i AS id", "SELECT CASE WHEN i > 50 THEN i END AS id"));
+    let first = world.run(&job).await;
+    assert_eq!((first.counts.invalid, first.counts.written), (50, 1950));
+    let before = calls(&world, "set").await;
+    let second = world.run(&job).await;
+    assert_eq!((second.counts.invalid, second.counts.fresh), (50, 1950));
+    assert_eq!(calls(&world, "set").await - before, 0, "a value that is there was sent again");
+}
