@@ -264,7 +264,8 @@ impl Scheduler {
             let _ = tokio::time::timeout(LAST_WORDS, self.0.tasks.wait()).await;
         }
         if let Some(history) = &self.0.deployment().history {
-            history.close().await;
+            // Records that wait must not hold the end up for longer than the service manager does.
+            let _ = tokio::time::timeout(LAST_WORDS, history.close()).await;
         }
         dropped
     }
