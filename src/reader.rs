@@ -128,7 +128,10 @@ impl Reader {
             // Also an attempt that failed has kept the database busy.
             self.meter.database.add_time(began.elapsed().saturating_sub(held_back));
             let error = match attempt {
-                Ok(Attempt::Done(state)) => return Ok(state),
+                Ok(Attempt::Done(state)) => {
+                    self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
+                    return Ok(state);
+                }
                 Ok(Attempt::Refused(why)) => return Err(refusal(sql, &why)),
                 Err(error) => error,
             };
@@ -139,6 +142,7 @@ impl Reader {
             match delay {
                 Some(delay) if !sent && !self.stop.is_cancelled() && Instant::now() + delay < self.deadline => {
                     tracing::warn!("{}: trying again in {delay:.1?}: {error}", sql.origin.file.display());
+                    self.meter.waits_for.send_replace(Some(error.message.clone()));
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = self.stop.cancelled() => return Err(failure(sql, &error)),

@@ -8,6 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// One run, told once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -277,6 +278,8 @@ pub struct Meter {
     pub redis: Count,
     /// All targets are known: `keys` will not grow.
     pub complete: std::sync::atomic::AtomicBool,
+    /// The database that is out of reach, in words, while the run tries again.
+    pub waits_for: watch::Sender<Option<String>>,
 }
 
 /// A counter that many tasks add to.

@@ -101,8 +101,8 @@ enum Phase {
     Elsewhere,
     /// Something is out of reach.
     Waiting { cause: Cause, message: String },
-    /// Runs.
-    Running { since: DateTime<Utc> },
+    /// Runs, or tries to: what is out of reach, if anything.
+    Running { since: DateTime<Utc>, waits_for: Option<String> },
 }
 
 /// Beats the scheduler until it is told to stop.
@@ -196,7 +196,7 @@ impl Scheduler {
                 self.0.tasks.spawn(tick::live(self.clone(), name));
                 return;
             }
-            Some(Active { phase: Phase::Running { since }, missed, .. }) => {
+            Some(Active { phase: Phase::Running { since, .. }, missed, .. }) => {
                 *missed = Some(tick);
                 let why = format!("the run before has been going since {}", since.format("%Y-%m-%d %H:%M:%S UTC"));
                 Some((tick, Cause::Overlap, why))
@@ -228,8 +228,12 @@ impl Scheduler {
         active.sort_by_key(|(name, _)| name.as_str());
         for (name, active) in active {
             match &active.phase {
-                Phase::Running { since } => parts.push(format!("running: {name} since {}", since.format("%H:%M:%S"))),
-                Phase::Waiting { message, .. } => parts.push(format!("waiting: {name}: {message}")),
+                Phase::Running { since, waits_for: None } => {
+                    parts.push(format!("running: {name} since {}", since.format("%H:%M:%S")));
+                }
+                Phase::Running { waits_for: Some(message), .. } | Phase::Waiting { message, .. } => {
+                    parts.push(format!("waiting: {name}: {message}"));
+                }
                 Phase::Claiming | Phase::Elsewhere => {}
             }
         }

@@ -108,11 +108,24 @@ async fn granted(
     lease: Lease,
 ) -> Option<(Cause, String)> {
     let inner = &scheduler.0;
-    scheduler.enter(&job.name, Phase::Running { since: Utc::now() });
+    let since = Utc::now();
+    scheduler.enter(&job.name, Phase::Running { since, waits_for: None });
     tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name);
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
-    let record = run_alone(deployment, job, tick, stop).await;
+    let meter = Arc::new(Meter::default());
+    let mut waits_for = meter.waits_for.subscribe();
+    let run = run_alone(deployment, job, tick, stop, &meter);
+    tokio::pin!(run);
+    let record = loop {
+        tokio::select! {
+            record = &mut run => break record,
+            Ok(()) = waits_for.changed() => {
+                let waits_for = waits_for.borrow_and_update().clone();
+                scheduler.enter(&job.name, Phase::Running { since, waits_for });
+            }
+        }
+    };
     let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
     let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
     let missed = inner.state().active.get(&job.name).and_then(|active| active.missed);
@@ -134,18 +147,24 @@ async fn granted(
 }
 
 /// Runs the job; a panic is this run's failure and nothing else's.
-async fn run_alone(deployment: &Arc<Deployment>, job: &Arc<Job>, tick: DateTime<Utc>, stop: Stop) -> Record {
+async fn run_alone(
+    deployment: &Arc<Deployment>,
+    job: &Arc<Job>,
+    tick: DateTime<Utc>,
+    stop: Stop,
+    meter: &Arc<Meter>,
+) -> Record {
     let started = Utc::now();
     let expected = match &deployment.history {
         Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
         None => Duration::ZERO,
     };
-    let (run_job, run_deployment) = (Arc::clone(job), Arc::clone(deployment));
+    let (run_job, run_deployment, meter) = (Arc::clone(job), Arc::clone(deployment), Arc::clone(meter));
     let run = isolated(async move {
         let request =
             Request { trigger: Trigger::Schedule, scheduled: Some(tick), expected, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
-        Some(run::run(&run_job, around, &request, &Arc::new(Meter::default())).await)
+        Some(run::run(&run_job, around, &request, &meter).await)
     });
     let why = match run.await {
         Ok(Some(record)) => return record,
