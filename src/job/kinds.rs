@@ -25,6 +25,9 @@ const LARGEST_LIMIT: u32 = 1 << 20;
 /// Neighbours a product, when the file does not say: more do not make better recommendations.
 const DEFAULT_NEIGHBOURS: u32 = 50;
 
+/// Items of a user that count, when the file does not say: recall is the same from here on.
+const DEFAULT_HISTORY: u32 = 300;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a kind provides to the key besides the targets: values that are the same for every key.
@@ -122,6 +125,7 @@ impl Reader<'_, '_> {
             events: events?,
             products: products?,
             half_life: half_life?,
+            history: table.history.map_or(DEFAULT_HISTORY, NonZeroU32::get),
             trending_half_life: trending_half_life?,
             trending: table.trending.map_or(f64::from(DEFAULT_BLEND), |Percent(share)| share),
             neighbours: table.neighbours.map_or(DEFAULT_NEIGHBOURS, |neighbours| neighbours.get().min(LARGEST_LIMIT)),
@@ -145,8 +149,14 @@ impl Reader<'_, '_> {
         self.know_targets(file, &[of.target()]);
         let events = self.events("similar", &table.events, table.limit, table.window);
         let products = self.products("similar", &table.products, table.limit, table.window);
-        let similar =
-            Similar { of, limit: limit(table.limit), events: events?, products: products?, json: table.json.clone() };
+        let similar = Similar {
+            of,
+            history: table.history.map_or(DEFAULT_HISTORY, NonZeroU32::get),
+            limit: limit(table.limit),
+            events: events?,
+            products: products?,
+            json: table.json.clone(),
+        };
         Some((Kind::Similar(similar), provides(table.limit)))
     }
 

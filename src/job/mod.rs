@@ -241,6 +241,8 @@ pub struct Recommend {
     pub products: Option<Sql>,
     /// The age at which an event of the user's own history counts half.
     pub half_life: Duration,
+    /// Items of a user that count, the most recent first.
+    pub history: u32,
     /// The age at which an event counts half for what is popular now.
     pub trending_half_life: Duration,
     /// The share of a score that comes from what is popular now, 0.0 to 1.0.
@@ -260,6 +262,8 @@ pub struct Recommend {
 pub struct Similar {
     /// Of what.
     pub of: Of,
+    /// Items of a user that count, the most recent first.
+    pub history: u32,
     /// Entries a list.
     pub limit: u32,
     /// What people did.

@@ -92,6 +92,7 @@ pub(super) struct RecommendTable {
     pub events: Option<Vec<EventsTable>>,
     pub products: Option<At<String>>,
     pub half_life: Option<At<Span>>,
+    pub history: Option<NonZeroU32>,
     pub trending_half_life: Option<At<Span>>,
     pub trending: Option<Percent>,
     pub neighbours: Option<NonZeroU32>,
@@ -105,6 +106,7 @@ pub(super) struct RecommendTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct SimilarTable {
     pub of: Option<Of>,
+    pub history: Option<NonZeroU32>,
     pub limit: Option<NonZeroU32>,
     pub window: Option<Span>,
     pub events: Option<Vec<EventsTable>>,

@@ -57,7 +57,7 @@ mod tests {
         builder.push(0, 0, 0, 1.0, true);
         builder.push(0, 1, 0, 1.0, true);
         builder.push(1, 0, 0, 2.0, true);
-        let weights = weights(&builder.build(0, Decay::NONE, Decay::NONE));
+        let weights = weights(&builder.build(0, Decay::NONE, Decay::NONE, usize::MAX));
         // The lengths of the items are 3 and 1, their mean 2; users know 2 and 1 of the 2 items.
         let (first, second) = (1.2f32.ln(), 2f32.ln());
         let (popular, rare) = (1.2 * (0.25 + 0.75 * 1.5), 1.2 * (0.25 + 0.75 * 0.5));

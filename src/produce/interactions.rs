@@ -5,7 +5,7 @@
 //! user with an item in a fixed order: the result does not depend on the order of the rows, to the last bit, because
 //! floating-point sums do and the database engines return different orders.
 
-use std::{ops::Range, time::Duration};
+use std::{cmp::Reverse, ops::Range, time::Duration};
 
 use rayon::prelude::*;
 
@@ -47,6 +47,8 @@ pub struct Interactions {
     total: Vec<f32>,
     recent: Vec<f32>,
     purchased: Vec<bool>,
+    /// Empty when every pair counts.
+    counted: Vec<bool>,
     popularity: Vec<f64>,
     ignored: usize,
     /// Empty when no item is hidden.
@@ -64,6 +66,22 @@ pub struct History<'a> {
     pub recent: &'a [f32],
     /// Whether any of the events was a purchase.
     pub purchased: &'a [bool],
+    /// Whether the item is among the most recent, which alone tell the user's taste.
+    pub counted: Counted<'a>,
+}
+
+/// Which pairs of a user and an item count.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// Empty when all do.
+    counted: &'a [bool],
+}
+
+impl Counted<'_> {
+    /// Whether the pair does.
+    pub fn has(&self, pair: usize) -> bool {
+        self.counted.get(pair).is_none_or(|counted| *counted)
+    }
 }
 
 impl Interactions {
@@ -102,7 +120,8 @@ impl Interactions {
             items: &self.item_of[row.clone()],
             total: &self.total[row.clone()],
             recent: &self.recent[row.clone()],
-            purchased: &self.purchased[row],
+            purchased: &self.purchased[row.clone()],
+            counted: Counted { counted: self.counted.get(row).unwrap_or_default() },
         }
     }
 
@@ -139,6 +158,11 @@ impl Interactions {
 
     pub(super) fn item_of(&self) -> &[u32] {
         &self.item_of
+    }
+
+    /// Of all pairs.
+    pub(super) fn counted(&self) -> Counted<'_> {
+        Counted { counted: &self.counted }
     }
 
     pub(super) fn total(&self) -> &[f32] {
@@ -207,8 +231,10 @@ impl Builder {
     }
 
     /// Sorts and merges the events. `now` is in Unix seconds; an event after it has age 0. `history` is the decay of
-    /// [`History::recent`], `popularity` that of [`Interactions::popularity`].
-    pub fn build(self, now: i64, history: Decay, popularity: Decay) -> Interactions {
+    /// [`History::recent`], `popularity` that of [`Interactions::popularity`]. Of a user who had to do with more than
+    /// `longest` items, those count whose newest event is the most recent, ties by index; popularity and purchases
+    /// are of all.
+    pub fn build(self, now: i64, history: Decay, popularity: Decay, longest: usize) -> Interactions {
         let Self { users, items, mut events, ignored } = self;
         let (users, user_index) = users.sorted();
         let (items, item_index) = items.sorted();
@@ -226,12 +252,14 @@ impl Builder {
             total: Vec::with_capacity(pairs),
             recent: Vec::with_capacity(pairs),
             purchased: Vec::with_capacity(pairs),
+            counted: Vec::new(),
             popularity: vec![0.0; items.len()],
             users,
             items,
             ignored,
             hidden: Vec::new(),
         };
+        let mut newest_of = Vec::with_capacity(pairs);
         for pair in events.chunk_by(Event::same_pair) {
             let (mut total, mut recent) = (0.0, 0.0);
             for event in pair {
@@ -248,10 +276,29 @@ impl Builder {
             matrix.total.push(total as f32);
             matrix.recent.push(recent as f32);
             matrix.purchased.push(pair.iter().any(Event::purchase));
+            newest_of.push(pair.iter().map(|event| event.at).max().unwrap_or_default());
         }
         matrix.starts.push(matrix.item_of.len());
+        matrix.counted = most_recent(&matrix.starts, &newest_of, longest);
         matrix
     }
+}
+
+/// Marks the `longest` pairs with the newest events of each user; nothing when all would be marked.
+fn most_recent(starts: &[usize], newest_of: &[u32], longest: usize) -> Vec<bool> {
+    let rows = || starts.windows(2).map(|ends| ends[0]..ends[1]).filter(|row| row.len() > longest);
+    if rows().next().is_none() {
+        return Vec::new();
+    }
+    let mut counted = vec![true; newest_of.len()];
+    for row in rows() {
+        let mut pairs: Vec<usize> = row.collect();
+        pairs.select_nth_unstable_by_key(longest, |&pair| (Reverse(newest_of[pair]), pair));
+        for &pair in &pairs[longest..] {
+            counted[pair] = false;
+        }
+    }
+    counted
 }
 
 /// One row of the database. The fields are in the order in which they sort.
@@ -302,7 +349,7 @@ mod tests {
         let push = |builder: &mut Builder, (user, item, at): (&str, i64, i64)| {
             builder.push(user, item, NOW - at, 1.5, at % 2 == 0);
         };
-        let built = |builder: Builder| builder.build(NOW, days(1), days(2));
+        let built = |builder: Builder| builder.build(NOW, days(1), days(2), usize::MAX);
         let mut whole = Interactions::builder();
         events.iter().for_each(|event| push(&mut whole, *event));
         let whole = built(whole);
@@ -335,7 +382,7 @@ mod tests {
         builder.push("x", "b", NOW + DAY, 1.0, true);
         builder.push(7, "b", NOW, 0.25, false);
         assert_eq!(builder.len(), 4);
-        let matrix = builder.build(NOW, days(10), days(20));
+        let matrix = builder.build(NOW, days(10), days(20), usize::MAX);
 
         assert_eq!(matrix.users(), [7.into(), "x".into()]);
         assert_eq!(matrix.items(), ["a".into(), "b".into()]);
@@ -358,7 +405,7 @@ mod tests {
             builder.push(1, 1, NOW, weight, true);
         }
         assert!(builder.is_empty());
-        let matrix = builder.build(NOW, Decay::NONE, Decay::NONE);
+        let matrix = builder.build(NOW, Decay::NONE, Decay::NONE, usize::MAX);
         assert_eq!((matrix.ignored(), matrix.pairs(), matrix.users().len()), (4, 0, 0));
     }
 
@@ -367,8 +414,25 @@ mod tests {
         let mut builder = Interactions::builder();
         builder.push(1, 1, NOW - 4000 * DAY, 1.0, true);
         builder.push(1, 2, NOW - 4001 * DAY, 1.0, true);
-        let matrix = builder.build(NOW, days(1), days(1));
+        let matrix = builder.build(NOW, days(1), days(1), usize::MAX);
         assert_eq!(matrix.popularity(), [1.0, 0.5]);
+    }
+
+    #[test]
+    fn of_a_long_history_the_most_recent_items_count_and_the_rest_stays_known() {
+        let mut builder = Interactions::builder();
+        for (item, days_ago) in [(1, 9), (2, 5), (3, 7), (4, 5), (5, 5), (1, 1)] {
+            builder.push(1, item, NOW - days_ago * DAY, 1.0, item == 3);
+        }
+        builder.push(2, 3, NOW, 1.0, false);
+        let matrix = builder.build(NOW, Decay::NONE, Decay::NONE, 3);
+        let history = matrix.history(0);
+        assert_eq!(history.items.len(), 5);
+        let counted: Vec<bool> = (0..5).map(|pair| history.counted.has(pair)).collect();
+        assert_eq!(counted, [true, true, false, true, false]);
+        assert_eq!(history.purchased, [false, false, true, false, false]);
+        assert!(matrix.history(1).counted.has(0));
+        assert_eq!(matrix.popularity()[2], 2.0);
     }
 
     #[test]
@@ -376,7 +440,7 @@ mod tests {
         let mut builder = Interactions::builder();
         builder.push(1, 1, i64::MIN, 1.0, true);
         builder.push(1, 2, i64::MAX, 1.0, true);
-        let matrix = builder.build(10 * DAY, days(10), Decay::NONE);
+        let matrix = builder.build(10 * DAY, days(10), Decay::NONE, usize::MAX);
         assert_eq!(matrix.history(0).recent, [0.5, 1.0]);
     }
 }

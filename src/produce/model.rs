@@ -73,13 +73,18 @@ impl Model {
             Kind::Similar(job) => (&job.events, &job.products, &job.json),
         };
         let builder = read_events(events, reader, now).await?;
-        let (history, popularity) = match kind {
-            Kind::Recommend(job) => (Decay::half_life(job.half_life), Decay::half_life(job.trending_half_life)),
-            Kind::Trending(job) => (Decay::NONE, Decay::half_life(job.half_life)),
-            Kind::Similar(_) | Kind::Query(_) => (Decay::NONE, Decay::NONE),
+        let (history, popularity, longest) = match kind {
+            Kind::Recommend(job) => {
+                (Decay::half_life(job.half_life), Decay::half_life(job.trending_half_life), job.history)
+            }
+            Kind::Trending(job) => (Decay::NONE, Decay::half_life(job.half_life), u32::MAX),
+            Kind::Similar(job) => (Decay::NONE, Decay::NONE, job.history),
+            Kind::Query(_) => (Decay::NONE, Decay::NONE, u32::MAX),
         };
+        let longest = longest as usize;
         let seconds = now.timestamp();
-        let interactions = compute::on_threads(meter, move || builder.build(seconds, history, popularity)).await?;
+        let interactions =
+            compute::on_threads(meter, move || builder.build(seconds, history, popularity, longest)).await?;
         // The members that the lists write themselves.
         let own: &[&str] = match kind {
             Kind::Trending(_) => &["product_id", "trend_score", "category"],

@@ -8,11 +8,12 @@ use super::{
     ranking::{Best, Scored, better_first},
 };
 
-/// A user with more items than this (an item with more users) is represented by those of the largest weight when the
-/// neighbours of others are sought. The work grows with the square of a history, so that one robot could cost more than
-/// all customers; recall is the same from 300 on. This is the interaction cut of Schelter et al., *Scalable
-/// Similarity-Based Neighborhood Methods with MapReduce* (2012).
-pub const LONGEST: usize = 300;
+/// An item with more users than this is represented by those of the largest weight when like-minded users are sought. As
+/// with the items of a user that count ([`Builder::build`]), the work grows with the square of a row. This is the
+/// interaction cut of Schelter et al., *Scalable Similarity-Based Neighborhood Methods with MapReduce* (2012).
+///
+/// [`Builder::build`]: super::interactions::Builder::build
+const LONGEST: usize = 300;
 
 /// For each row of a matrix the rows most similar to it.
 ///
@@ -28,16 +29,17 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// The `k` items most similar to each item, by the users that they share.
+    /// The `k` items most similar to each item, by the users that they share. An item that does not count for a user
+    /// finds its neighbours by that user, but is nobody's.
     pub fn of_items(interactions: &Interactions, k: usize) -> Self {
         let by_user = Csr::by_user(interactions);
         let by_item = by_user.transposed(interactions.items().len());
-        Self::of_rows(&by_item, &by_user.shortened(), k, |item| interactions.is_shown(item))
+        Self::of_rows(&by_item, &by_user.counted(interactions), k, |item| interactions.is_shown(item))
     }
 
     /// The `k` users most similar to each user, by the items that they share.
     pub fn of_users(interactions: &Interactions, k: usize) -> Self {
-        let by_user = Csr::by_user(interactions);
+        let by_user = Csr::by_user(interactions).counted(interactions);
         let by_item = by_user.transposed(interactions.items().len());
         Self::of_rows(&by_user, &by_item.shortened(), k, |_| true)
     }
@@ -173,6 +175,21 @@ impl Csr {
         &self.entries[self.starts[row]..self.starts[row + 1]]
     }
 
+    /// The entries that count.
+    fn counted(mut self, interactions: &Interactions) -> Self {
+        let counted = interactions.counted();
+        let mut end = 0;
+        for row in 0..self.starts.len() - 1 {
+            let range = self.starts[row]..self.starts[row + 1];
+            self.starts[row] = end;
+            for pair in range.filter(|pair| counted.has(*pair)) {
+                self.entries[end] = self.entries[pair];
+                end += 1;
+            }
+        }
+        self.cut(end)
+    }
+
     /// Each row's [`LONGEST`] entries of the largest weight, ties by column.
     fn shortened(mut self) -> Self {
         let mut kept = Vec::new();
@@ -192,6 +209,10 @@ impl Csr {
             }
             end += length;
         }
+        self.cut(end)
+    }
+
+    fn cut(mut self, end: usize) -> Self {
         if let Some(last) = self.starts.last_mut() {
             *last = end;
         }
@@ -230,7 +251,7 @@ mod tests {
         for &(user, item, weight) in events {
             builder.push(user, item, 0, weight, true);
         }
-        builder.build(0, Decay::NONE, Decay::NONE)
+        builder.build(0, Decay::NONE, Decay::NONE, usize::MAX)
     }
 
     fn close(a: f32, b: f32) -> bool {
@@ -264,16 +285,32 @@ mod tests {
     }
 
     #[test]
-    fn a_long_history_is_represented_by_its_largest_weights_but_every_item_keeps_neighbours() {
-        let long = 2 * LONGEST as i64;
-        let heavy = |item| if item % 2 == 1 { 3.0 } else { 1.0 };
-        let events: Vec<_> =
-            (0..long).map(|item| (1, item, heavy(item))).chain([(2, 0, 1.0), (2, long, 1.0)]).collect();
-        let neighbours = Neighbours::of_items(&matrix(&events), long as usize);
+    fn only_the_most_recent_items_of_a_user_are_neighbours_but_every_item_has_some() {
+        let mut builder = Interactions::builder();
+        for item in 0..600 {
+            builder.push(1, item, item, 1.0, true);
+        }
+        for (item, at) in [(0, 9), (600, 9)] {
+            builder.push(2, item, at, 1.0, true);
+        }
+        let interactions = builder.build(0, Decay::NONE, Decay::NONE, 300);
+        let neighbours = Neighbours::of_items(&interactions, 1000);
+        assert_eq!(neighbours.of(2).len(), 300);
+        assert!(neighbours.of(2).iter().all(|&(other, _)| (300..600).contains(&other)));
+        assert!((0..=600).all(|item| !neighbours.of(item).is_empty()));
+        assert!((0..=600).flat_map(|item| neighbours.similar(item)).all(|(_, cosine)| cosine <= 1.0));
+        // They share an item that counts for one of them only.
+        assert!(Neighbours::of_users(&interactions, 5).of(0).is_empty());
+    }
+
+    #[test]
+    fn an_item_of_many_users_makes_those_of_the_largest_weight_alike() {
+        let many = 2 * LONGEST as i64;
+        let heavy = |user| if user % 2 == 1 { 3.0 } else { 1.0 };
+        let events: Vec<_> = (0..many).map(|user| (user, 1, heavy(user))).collect();
+        let neighbours = Neighbours::of_users(&matrix(&events), many as usize);
         assert_eq!(neighbours.of(2).len(), LONGEST);
         assert!(neighbours.of(2).iter().all(|&(other, _)| other % 2 == 1));
-        assert!((0..=long as u32).all(|item| !neighbours.of(item).is_empty()));
-        assert!((0..=long as u32).flat_map(|item| neighbours.similar(item)).all(|(_, cosine)| cosine <= 1.0));
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl<'m> Recommender<'m> {
             }
             *sum += amount;
         };
-        for (&item, &recent) in history.items.iter().zip(history.recent) {
+        let counted = history.items.iter().zip(history.recent).enumerate().filter(|(nth, _)| history.counted.has(*nth));
+        for (_, (&item, &recent)) in counted {
             if self.interactions.is_shown(item) {
                 add(item, REPEAT * recent * self.neighbours.own(item));
             }

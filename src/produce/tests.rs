@@ -46,7 +46,7 @@ fn build(rows: &[Row]) -> Interactions {
         builder.push(*user, item.as_str(), *at, *weight, *purchase);
     }
     let days = |count: u64| Decay::half_life(Duration::from_secs(count * DAY as u64));
-    builder.build(NOW, days(60), days(15))
+    builder.build(NOW, days(60), days(15), usize::MAX)
 }
 
 /// Item i is in category i % 4; every fifth is in none.
@@ -165,7 +165,7 @@ fn a_purchase_too_old_to_matter_still_is_excluded() {
     builder.push(1, "bought", 0, 1.0, true);
     builder.push(2, "other", NOW, 1.0, true);
     let second = Decay::half_life(Duration::from_secs(1));
-    let model = Model::new(builder.build(NOW, second, Decay::NONE));
+    let model = Model::new(builder.build(NOW, second, Decay::NONE, usize::MAX));
     assert_eq!(model.interactions.history(0).recent, [0.0]);
     assert_eq!(model.lists(&[None], 5, true)[0], [[(1, 1.0)]]);
 }
@@ -188,7 +188,8 @@ fn scores_are_those_worked_out_by_hand() {
         builder.push(user, item, NOW, 1.0, true);
     }
     builder.push(4, "a", NOW - 30 * DAY, 0.2, false);
-    let interactions = builder.build(NOW, Decay::half_life(Duration::from_secs(60 * DAY as u64)), Decay::NONE);
+    let interactions =
+        builder.build(NOW, Decay::half_life(Duration::from_secs(60 * DAY as u64)), Decay::NONE, usize::MAX);
     let neighbours = Neighbours::of_items(&interactions, 5);
     let trend = Trend::new(&interactions, Vec::new());
     let options = Options { lists: vec![None], limit: 3, blend: 0.25, exclude_purchased: false };

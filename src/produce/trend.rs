@@ -84,7 +84,7 @@ mod tests {
         for (item, &weight) in weights.iter().enumerate() {
             builder.push(1, item as i64, 0, weight, true);
         }
-        Trend::new(&builder.build(0, Decay::NONE, Decay::NONE), categories)
+        Trend::new(&builder.build(0, Decay::NONE, Decay::NONE, usize::MAX), categories)
     }
 
     #[test]

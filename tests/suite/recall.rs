@@ -68,7 +68,7 @@ fn split(sales: &[Sale], now: i64, until: i64, history: Decay, popularity: Decay
             truth.entry(sale.customer).or_default().insert(sale.product.as_str().into());
         }
     }
-    let interactions = builder.build(now, history, popularity);
+    let interactions = builder.build(now, history, popularity, 300);
     let truth = truth.into_iter().filter_map(|(customer, mut bought)| {
         bought.retain(|product| interactions.item(product).is_some());
         (!bought.is_empty()).then_some((interactions.user(customer)?, bought))
