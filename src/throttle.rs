@@ -86,13 +86,13 @@ impl Throttles {
         self.count(start);
     }
 
-    /// Waits until some of `wanted` keys may be written; how many, at most a burst, at least one.
+    /// Waits until some of `wanted` keys may be written; how many, at most half a burst, at least one.
     ///
     /// Batches larger than the burst are so written piece by piece, at the pace of the quota.
     pub async fn keys(&self, wanted: NonZeroU32) -> NonZeroU32 {
         let start = Instant::now();
         let limiters = || self.both.iter().filter_map(|throttle| throttle.keys.as_ref());
-        let granted = limiters().map(|limiter| limiter.burst).fold(wanted, NonZeroU32::min);
+        let granted = limiters().map(|limiter| limiter.piece).fold(wanted, NonZeroU32::min);
         for limiter in limiters() {
             limiter.acquire(granted).await;
         }
@@ -113,26 +113,26 @@ impl Throttles {
 
 struct Limiter {
     inner: DefaultDirectRateLimiter,
-    burst: NonZeroU32,
+    /// The most cells asked for at once.
+    piece: NonZeroU32,
     /// governor is not fair: beside many small requests a large one starves. Whoever came first waits alone.
     turn: Mutex<()>,
 }
 
-/// A pipeline of keys; more at once adds nothing to the speed.
-const LARGEST_BURST: u32 = 500;
-
 impl Limiter {
     fn new(per_second: NonZeroU32) -> Self {
-        // A tenth of a second's worth: the default, a whole second's, lets twice the quota through in the first second.
-        let burst = NonZeroU32::new((per_second.get() / 10).min(LARGEST_BURST)).unwrap_or(NonZeroU32::MIN);
+        // A fiftieth of a second's worth: the default, a whole second's, lets twice the quota through in the first
+        // second. Half of it at a time, so that a timer that is late by less than a hundredth of a second costs nothing.
+        let burst = NonZeroU32::MIN.saturating_add(per_second.get() / 50);
+        let piece = NonZeroU32::new(burst.get() / 2).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Self { inner: RateLimiter::direct(quota), burst, turn: Mutex::new(()) }
+        Self { inner: RateLimiter::direct(quota), piece, turn: Mutex::new(()) }
     }
 
     async fn acquire(&self, cells: NonZeroU32) {
         let _turn = self.turn.lock().await;
         // Never more than the burst, so the error case, a request that could never be granted, cannot happen.
-        let _ = self.inner.until_n_ready(cells.min(self.burst)).await;
+        let _ = self.inner.until_n_ready(cells.min(self.piece)).await;
     }
 }
 
@@ -158,21 +158,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_larger_than_the_burst_is_granted_piece_by_piece_at_the_quota() {
+    async fn a_large_batch_is_granted_piece_by_piece_at_the_quota() {
         let throttles = throttles(per_second(1000), Quotas::default());
-        // 500 keys less the burst of 100 at 1000 a second.
+        // 500 keys less the burst of 21 at 1000 a second.
         let seconds = time_for(&throttles, 500).await;
         // A busy machine may take longer, but never less.
-        assert!((0.38..5.0).contains(&seconds), "{seconds}");
-        assert!(throttles.waited() >= Duration::from_millis(380));
+        assert!((0.47..5.0).contains(&seconds), "{seconds}");
+        assert!(throttles.waited() >= Duration::from_millis(470));
     }
 
     #[tokio::test]
     async fn the_stricter_of_job_and_process_wins() {
         for (job, process) in [(10_000, 500), (500, 10_000)] {
+            // The burst is 11.
             let seconds = time_for(&throttles(per_second(job), per_second(process)), 250).await;
             // A busy machine may take longer, but never less.
-            assert!((0.38..5.0).contains(&seconds), "{seconds}");
+            assert!((0.47..5.0).contains(&seconds), "{seconds}");
         }
     }
 
