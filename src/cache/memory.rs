@@ -52,8 +52,7 @@ impl MemoryStore {
     }
 
     pub(super) fn write(&self, entry: &Entry) -> Written {
-        let stored =
-            Stored { value: entry.value.as_slice().into(), ttl: entry.ttl, expires: Instant::now() + entry.ttl };
+        let stored = Stored { value: entry.value.as_ref().into(), ttl: entry.ttl, expires: Instant::now() + entry.ttl };
         if !entry.only_absent {
             self.entries.insert(entry.key.clone(), stored);
             return Written::Stored;
@@ -79,7 +78,7 @@ mod tests {
     #[test]
     fn present_keys_stay_unless_overwriting_was_asked_for() {
         let store = MemoryStore::default();
-        let entry = |value: &str, only_absent| Entry {
+        let entry = |value: &'static str, only_absent| Entry {
             key: "k".to_owned(),
             value: value.into(),
             ttl: Duration::from_secs(60),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use redis::{
-    Client, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+    Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -52,10 +52,13 @@ impl RedisStore {
         let mut pipeline = Pipeline::with_capacity(entries.len());
         for entry in entries {
             let life = u64::try_from(entry.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-            let command = pipeline.cmd("SET").arg(&entry.key).arg(&entry.value).arg("PX").arg(life);
+            // With room for all of it, the value is copied once.
+            let mut command = Cmd::with_capacity(6, entry.key.len() + entry.value.len() + 32);
+            command.arg("SET").arg(&entry.key).arg(entry.value.as_ref()).arg("PX").arg(life);
             if entry.only_absent {
                 command.arg("NX");
             }
+            pipeline.add_command(command);
         }
         // A refused command must not hide what became of the others.
         pipeline.ignore_errors();

@@ -8,9 +8,12 @@ use sqlx::{
     SqlSafeStr as _, Statement as _, Type, TypeInfo as _,
     mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow},
 };
-use tokio::sync::mpsc;
 
-use super::{Arguments, Cell, Error, Row, RowKind, Rows, Statement, Value, float, rows, statement::Rendered};
+use super::{
+    Arguments, Cell, Error, Row, RowKind, Rows, Statement, Value, float,
+    rows::{self, Outbox},
+    statement::Rendered,
+};
 
 /// What every session is set to, beside the read-only transactions: a reader that is throttled must not lose the
 /// connection because the server waits for it.
@@ -69,13 +72,14 @@ impl Session {
         let original = statement.clone();
         let arguments = arguments.clone();
         let sql = rendered.sql;
-        let rows = Rows::new(columns, limit, move |outbox| async move {
-            let fetched = self.fetch(sql, values, outbox).await.map_err(|error| {
+        let rows = Rows::new(columns, limit, move |mut outbox| async move {
+            let fetched = self.fetch(sql, values, &mut outbox).await.map_err(|error| {
                 match original.render(Some(&arguments), &HashMap::new()) {
                     Ok(rendered) => Error::statement(&error, &self.place, &rendered, 0),
                     Err(_) => Error::running(&error, &self.place),
                 }
             });
+            outbox.flush().await;
             self.rolled_back(fetched).await?;
             self.finish("COMMIT").await
         });
@@ -101,16 +105,10 @@ impl Session {
         rows::distinct(names)
     }
 
-    async fn fetch(
-        &mut self,
-        sql: String,
-        values: MySqlArguments,
-        outbox: mpsc::Sender<Row>,
-    ) -> Result<(), sqlx::Error> {
+    async fn fetch(&mut self, sql: String, values: MySqlArguments, outbox: &mut Outbox) -> Result<(), sqlx::Error> {
         let mut stream = sqlx::query_with(AssertSqlSafe(sql), values).fetch(&mut self.connection);
         while let Some(row) = stream.try_next().await? {
-            // The receiver lives as long as this future does.
-            let _ = outbox.send(Row(RowKind::MySql(row))).await;
+            outbox.send(Row(RowKind::MySql(row))).await;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Rows on their way from a driver to the caller.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, time::Duration, vec};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Column as _, Row as _};
@@ -8,8 +8,8 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{Error, Row, RowKind};
 
-/// Rows that a driver may be ahead of the caller.
-const AHEAD: usize = 64;
+/// Rows that are handed on together, where a driver gives them one by one.
+const TOGETHER: usize = 16;
 
 /// How long after a time limit that the server should have kept the session is given up.
 const GRACE: Duration = Duration::from_secs(15);
@@ -19,26 +19,56 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Dropped before the end, it leaves the connection unusable.
 pub struct Rows<'c> {
     columns: Vec<String>,
-    /// Reads from the server and sends to `inbox`. Nothing happens but in [`Rows::next`].
+    /// Reads from the server and sends to `inbox`; what it does not do in a task of its own happens in [`Rows::next`].
     reading: Option<BoxFuture<'c, Result<(), Error>>>,
-    inbox: mpsc::Receiver<Row>,
-    /// Read already, to see its columns.
-    first: Option<Row>,
+    inbox: mpsc::Receiver<Vec<Row>>,
+    /// Those that came together and were not asked for yet.
+    here: vec::IntoIter<Row>,
     patience: Duration,
+}
+
+/// Where a driver's rows go. It has room for some of them, and then waits.
+pub(super) struct Outbox {
+    sender: mpsc::Sender<Vec<Row>>,
+    gathered: Vec<Row>,
+}
+
+impl Outbox {
+    /// Hands a row on, with others.
+    pub async fn send(&mut self, row: Row) {
+        self.gathered.push(row);
+        if self.gathered.len() >= TOGETHER {
+            self.flush().await;
+        }
+    }
+
+    /// Hands on what was sent.
+    pub async fn flush(&mut self) {
+        let rows = std::mem::take(&mut self.gathered);
+        self.send_all(rows).await;
+    }
+
+    /// Hands rows on at once.
+    pub async fn send_all(&self, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            // Where nobody listens any more, nobody will notice.
+            let _ = self.sender.send(rows).await;
+        }
+    }
 }
 
 impl<'c> Rows<'c> {
     /// Rows that `read` sends; its error comes after the rows that it sent.
-    pub(super) fn new<F>(columns: Vec<String>, limit: Duration, read: impl FnOnce(mpsc::Sender<Row>) -> F) -> Self
+    pub(super) fn new<F>(columns: Vec<String>, limit: Duration, read: impl FnOnce(Outbox) -> F) -> Self
     where
         F: Future<Output = Result<(), Error>> + Send + 'c,
     {
-        let (outbox, inbox) = mpsc::channel(AHEAD);
+        let (sender, inbox) = mpsc::channel(1);
         Self {
             columns,
-            reading: Some(Box::pin(read(outbox))),
+            reading: Some(Box::pin(read(Outbox { sender, gathered: Vec::new() }))),
             inbox,
-            first: None,
+            here: Vec::new().into_iter(),
             patience: limit.saturating_add(GRACE),
         }
     }
@@ -46,8 +76,8 @@ impl<'c> Rows<'c> {
     /// Waits for the first row and takes its columns for those of the statement: what was prepared may be older than
     /// the table.
     pub(super) async fn with_columns_of_first_row(mut self) -> Result<Self, Error> {
-        self.first = self.next().await?;
-        if let Some(Row(RowKind::MySql(row))) = &self.first {
+        self.receive().await?;
+        if let Some(Row(RowKind::MySql(row))) = self.here.as_slice().first() {
             let names = row.columns().iter().map(|column| column.name().to_owned()).collect();
             self.columns = distinct(names)?;
         }
@@ -61,46 +91,53 @@ impl<'c> Rows<'c> {
 
     /// The next row, or `None` at the end, after which the transaction is closed.
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.first.take() {
-            return Ok(Some(row));
+        if self.here.as_slice().is_empty() {
+            self.receive().await?;
         }
-        if let Ok(row) = self.inbox.try_recv() {
-            return Ok(Some(row));
+        Ok(self.here.next())
+    }
+
+    /// Waits for more rows; there are none at the end.
+    async fn receive(&mut self) -> Result<(), Error> {
+        if let Ok(rows) = self.inbox.try_recv() {
+            self.here = rows.into_iter();
+            return Ok(());
         }
         let Some(reading) = &mut self.reading else {
-            return Ok(None);
+            return Ok(());
         };
         let inbox = &mut self.inbox;
         let step = async {
             tokio::select! {
                 biased;
-                Some(row) = inbox.recv() => Step::Row(row),
+                Some(rows) = inbox.recv() => Step::Rows(rows),
                 done = reading => Step::Done(done),
             }
         };
         let step = timeout(self.patience, step).await;
-        if let Ok(Step::Row(row)) = step {
-            return Ok(Some(row));
+        if let Ok(Step::Rows(rows)) = step {
+            self.here = rows.into_iter();
+            return Ok(());
         }
         self.reading = None;
         let Ok(Step::Done(done)) = step else {
             return Err(Error::transient(format!("no answer from the server for {} s", self.patience.as_secs())));
         };
         // The last rows may have been sent in the last step; an error comes behind them.
-        let row = self.inbox.try_recv().ok();
-        match (row, done) {
-            (Some(row), Err(error)) => {
-                self.reading = Some(Box::pin(async { Err(error) }));
-                Ok(Some(row))
+        match (self.inbox.try_recv(), done) {
+            (Ok(rows), done) => {
+                self.here = rows.into_iter();
+                self.reading = done.is_err().then(|| Box::pin(async { done }) as BoxFuture<'c, _>);
+                Ok(())
             }
-            (row, done) => done.map(|()| row),
+            (Err(_), done) => done,
         }
     }
 }
 
 /// What came of waiting.
 enum Step {
-    Row(Row),
+    Rows(Vec<Row>),
     Done(Result<(), Error>),
 }
 

@@ -14,10 +14,12 @@ use sqlx::{
     Statement as _, TypeInfo as _, ValueRef as _,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow},
 };
-use tokio::sync::mpsc;
 
 use super::{
-    Arguments, Cell, Error, ErrorKind, Row, RowKind, Rows, Statement, Value, cell::valid_json, float, rows,
+    Arguments, Cell, Error, ErrorKind, Row, RowKind, Rows, Statement, Value,
+    cell::valid_json,
+    float,
+    rows::{self, Outbox},
     statement::Rendered,
 };
 
@@ -74,8 +76,9 @@ impl Session {
         let described = self.describe(&rendered, true).await;
         let (columns, declared) = self.rolled_back(described).await?;
         let sql = rendered.sql;
-        Ok(Rows::new(columns, limit, move |outbox| async move {
-            let fetched = self.fetch(sql, values, declared.into(), limit, outbox).await;
+        Ok(Rows::new(columns, limit, move |mut outbox| async move {
+            let fetched = self.fetch(sql, values, declared.into(), limit, &mut outbox).await;
+            outbox.flush().await;
             self.rolled_back(fetched).await?;
             self.finish("COMMIT").await
         }))
@@ -130,14 +133,13 @@ impl Session {
         values: SqliteArguments,
         declared: Arc<[Declared]>,
         limit: Duration,
-        outbox: mpsc::Sender<Row>,
+        outbox: &mut Outbox,
     ) -> Result<(), Error> {
         let mut stream = sqlx::query_with(AssertSqlSafe(sql), values).fetch(&mut self.connection);
         loop {
             match stream.try_next().await {
                 Ok(Some(row)) => {
-                    // The receiver lives as long as this future does.
-                    let _ = outbox.send(Row(RowKind::Sqlite(row, declared.clone()))).await;
+                    outbox.send(Row(RowKind::Sqlite(row, declared.clone()))).await;
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {

@@ -4,8 +4,10 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    ops::Range,
 };
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rustc_hash::FxHasher;
 use tokio::sync::mpsc;
@@ -23,8 +25,8 @@ use crate::{
 pub struct Exploded {
     /// What the key template gave, or why it gave nothing.
     pub key: Result<String, String>,
-    /// The value.
-    pub value: Vec<u8>,
+    /// The value, a part of the memory that its batch shares.
+    pub value: Bytes,
 }
 
 /// The values of some targets, by one statement.
@@ -114,8 +116,8 @@ fn joined<'c>(texts: impl Iterator<Item = Option<Cow<'c, str>>>) -> String {
 /// statement may give any number.
 const REMEMBERED: usize = 1 << 16;
 
-/// A chunk of exploded values is sent at this size.
-const CHUNK_BYTES: usize = 4 << 20;
+/// A batch of exploded values ends at this size.
+const BATCH_BYTES: usize = 512 << 10;
 
 /// Runs the statement of a job without targets and sends a value a key.
 ///
@@ -138,7 +140,7 @@ pub(super) async fn explode(
             |columns| Explosion::new(job, query, only, columns),
             |state, row| {
                 state.take(job, query, only, row)?;
-                let full = state.done.len() >= chunk || state.bytes >= CHUNK_BYTES;
+                let full = state.done.len() >= chunk || state.whole_bytes() >= BATCH_BYTES;
                 Ok(full.then(|| state.send(meter)))
             },
             out,
@@ -156,15 +158,20 @@ struct Explosion {
     /// Columns of the key's variables.
     keys: Vec<(String, usize)>,
     values: Members,
-    /// The list that rows are being gathered for.
-    open: Option<Exploded>,
-    done: Vec<Exploded>,
-    bytes: usize,
-    /// Of the value before: the next one is likely to need as much room.
-    value_length: usize,
+    /// The values of this batch, one behind the other: an allocation for each would cost as much as writing it.
+    bytes: Vec<u8>,
+    /// The list that rows are being gathered for; its value ends where `bytes` does.
+    open: Option<Part>,
+    done: Vec<Part>,
     recent: Hashes,
     /// What was recent before `recent` became full.
     older: Hashes,
+}
+
+/// A key, and where its value stands.
+struct Part {
+    key: Result<String, String>,
+    value: Range<usize>,
 }
 
 type Hashes = HashSet<u64, BuildHasherDefault<FxHasher>>;
@@ -182,10 +189,9 @@ impl Explosion {
         Ok(Self {
             keys,
             values: Members::new(columns, &names, &query.json)?,
+            bytes: Vec::new(),
             open: None,
             done: Vec::new(),
-            bytes: 0,
-            value_length: 0,
             recent: Hashes::default(),
             older: Hashes::default(),
         })
@@ -206,8 +212,8 @@ impl Explosion {
         let key = job.key.render(text).map_err(|why| format!("a row for {}: {why}", job.key));
         match (query.each, &mut self.open) {
             (Each::List, Some(open)) if open.key == key => {
-                open.value.push(b',');
-                if let Err(why) = self.values.write_object(row, &mut open.value) {
+                self.bytes.push(b',');
+                if let Err(why) = self.values.write_object(row, &mut self.bytes) {
                     open.key = Err(why);
                 }
             }
@@ -222,12 +228,12 @@ impl Explosion {
                     Ok((true, key)) => Ok(key),
                     Err(why) => Err(why),
                 };
-                let mut value = Vec::with_capacity(self.value_length + self.value_length / 8);
+                let start = self.bytes.len();
                 if each == Each::List {
-                    value.push(b'[');
+                    self.bytes.push(b'[');
                 }
-                let key = self.values.write_object(row, &mut value).and(key);
-                self.open = Some(Exploded { key, value });
+                let key = self.values.write_object(row, &mut self.bytes).and(key);
+                self.open = Some(Part { key, value: start..start });
                 if each == Each::Row {
                     self.close(each);
                 }
@@ -240,19 +246,33 @@ impl Explosion {
     fn close(&mut self, each: Each) {
         if let Some(mut open) = self.open.take() {
             if each == Each::List {
-                open.value.push(b']');
+                self.bytes.push(b']');
             }
-            self.value_length = open.value.len();
-            self.bytes += open.value.len();
+            open.value.end = self.bytes.len();
             self.done.push(open);
         }
     }
 
+    /// Of the values that are not being gathered any more.
+    fn whole_bytes(&self) -> usize {
+        self.done.last().map_or(0, |part| part.value.end)
+    }
+
+    /// Takes the values that are whole; one that is being gathered stays.
     fn send(&mut self, meter: &Meter) -> Vec<Exploded> {
-        self.bytes = 0;
         meter.targets.add(self.done.len());
         meter.keys.add(self.done.len());
-        std::mem::take(&mut self.done)
+        let end = self.whole_bytes();
+        // The next batch is likely to need as much room.
+        let mut rest = Vec::with_capacity(end + end / 8);
+        rest.extend_from_slice(&self.bytes[end..]);
+        if let Some(open) = &mut self.open {
+            open.value = 0..0;
+        }
+        self.bytes.truncate(end);
+        let bytes = Bytes::from(std::mem::replace(&mut self.bytes, rest));
+        let exploded = |part: Part| Exploded { key: part.key, value: bytes.slice(part.value) };
+        std::mem::take(&mut self.done).into_iter().map(exploded).collect()
     }
 
     /// Whether a key comes for the first time, as far back as keys are remembered.

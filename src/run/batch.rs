@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::Run;
 use crate::{
     cache::{Entry, Error, Presence, Written},
@@ -29,6 +31,12 @@ struct Due {
     key: String,
     ttl: Duration,
     stale: bool,
+}
+
+impl Due {
+    fn entry(self, value: Bytes) -> Entry {
+        Entry { key: self.key, value, ttl: self.ttl, only_absent: !self.stale }
+    }
 }
 
 impl Run<'_> {
@@ -56,11 +64,11 @@ impl Run<'_> {
             self.give_up(due.iter().map(|due| due.stale));
             return Ok(());
         }
-        let produced = match batch {
+        let entries = match batch {
             Batch::Targets(targets) => {
                 let wanted: Vec<Target> = due.iter().map(|due| targets[due.index].clone()).collect();
                 match self.produce(&wanted).await {
-                    Ok(produced) => produced,
+                    Ok(produced) => self.entries(due, produced),
                     Err(failure) => {
                         self.fail(due.len(), &failure.message);
                         return Err(failure);
@@ -68,10 +76,13 @@ impl Run<'_> {
                 }
             }
             Batch::Exploded(mut rows) => {
-                due.iter().map(|due| Produced::Value(std::mem::take(&mut rows[due.index].value))).collect()
+                let entry = |due: Due| {
+                    let value = std::mem::take(&mut rows[due.index].value);
+                    due.entry(value)
+                };
+                due.into_iter().map(entry).collect()
             }
         };
-        let entries = self.entries(due, produced);
         self.write(entries).await
     }
 
@@ -229,7 +240,7 @@ impl Run<'_> {
                     continue;
                 }
             };
-            entries.push(Entry { key: due.key, value, ttl: due.ttl, only_absent: !due.stale });
+            entries.push(due.entry(value.into()));
         }
         entries
     }

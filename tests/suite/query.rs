@@ -70,3 +70,33 @@ async fn a_batch_without_any_valid_key_says_nothing_about_the_next() {
     assert_eq!((second.counts.invalid, second.counts.fresh), (50, 1950));
     assert_eq!(calls(&world, "set").await - before, 0, "a value that is there was sent again");
 }
+
+#[tokio::test]
+async fn the_size_of_a_batch_changes_no_value() {
+    let world = World::new().await;
+    // List k has k rows of k KB: some are larger than what is written together, many smaller.
+    let rows = "WITH RECURSIVE k(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM k WHERE k < 40), \
+                i(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 40) \
+                SELECT k, i, replace(hex(zeroblob(k * 500)), '0', 'x') AS body FROM k JOIN i ON i <= k ORDER BY k, i";
+    let row = |k: usize, i: usize| format!("{{\"i\":{i},\"body\":\"{}\"}}", "x".repeat(1000 * k));
+    for batch in [1, 7, 10_000] {
+        let limits = format!("[limits]\nbatch = {batch}\n");
+        let job = world.job(&format!(
+            "key = \"{batch}:{{k}}\"\nttl = \"1h\"\n[query]\neach = \"list\"\nsql = \"{rows}\"\n{limits}"
+        ));
+        assert_eq!(world.run(&job).await.counts.written, 40);
+        for k in 1..=40 {
+            let list = (1..=k).map(|i| row(k, i)).collect::<Vec<_>>().join(",");
+            assert!(world.get(&format!("t:{batch}:{k}")).await == Some(format!("[{list}]")), "list {k}, batch {batch}");
+        }
+        let job = world.job(&format!(
+            "key = \"{batch}:{{k}}:{{i}}\"\nttl = \"1h\"\n[query]\nsql = \"{}\"\n{limits}",
+            rows.replace("SELECT k, i,", "SELECT k, i, k AS of_list,")
+        ));
+        assert_eq!(world.run(&job).await.counts.written, 820);
+        for (k, i) in [(1, 1), (17, 4), (30, 30), (40, 1), (40, 40)] {
+            let value = row(k, i).replace(&format!("\"i\":{i}"), &format!("\"of_list\":{k}"));
+            assert!(world.get(&format!("t:{batch}:{k}:{i}")).await == Some(value), "row {k}:{i}, batch {batch}");
+        }
+    }
+}

@@ -15,9 +15,13 @@ use sqlx::{
     ValueRef as _,
     postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgTypeInfo, types::Oid},
 };
-use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Arguments, Error, ErrorKind, Row, RowKind, Rows, Statement, rows, statement::Rendered};
+use super::{
+    Arguments, Error, ErrorKind, Row, RowKind, Rows, Statement,
+    rows::{self, Outbox},
+    statement::Rendered,
+};
 
 mod decode;
 mod encode;
@@ -47,14 +51,15 @@ const DECLARE: &str = "DECLARE warmd NO SCROLL CURSOR FOR ";
 /// The first fetch, the largest one, and how much a fetch should bring.
 const FIRST_FETCH: usize = 100;
 const LARGEST_FETCH: usize = 5_000;
-const FETCH_BYTES: usize = 2 << 20;
+const FETCH_BYTES: usize = 1 << 20;
 
 /// Rows are handed on before a fetch has ended when they are larger than foreseen.
 const HELD_BYTES: usize = 2 * FETCH_BYTES;
 
 /// One session.
 pub(super) struct Session {
-    connection: PgConnection,
+    /// Away while a task reads a statement's rows, and for good when that task was dropped.
+    connection: Option<PgConnection>,
     place: String,
     usable: bool,
     types: Types,
@@ -77,11 +82,13 @@ impl Session {
         if let Err(error) = sqlx::raw_sql(NOTICE_GONE).execute(&mut connection).await {
             tracing::debug!("the server cannot notice lost clients: {}", Error::running(&error, place));
         }
-        Ok(Self { connection, place: place.to_owned(), usable: true, types: Types::default() })
+        Ok(Self { connection: Some(connection), place: place.to_owned(), usable: true, types: Types::default() })
     }
 
     pub async fn close(self) {
-        let _ = self.connection.close().await;
+        if let Some(connection) = self.connection {
+            let _ = connection.close().await;
+        }
     }
 
     pub fn is_usable(&self) -> bool {
@@ -100,11 +107,23 @@ impl Session {
         let opened = self.open(statement, arguments, &plain, limit).await;
         let (columns, kinds) = self.rolled_back(opened).await?;
         let spent = started.elapsed();
+        let mut fetching = Fetching { place: self.place.clone(), kinds: kinds.into(), limit, spent };
+        let mut connection = self.connection.take().ok_or_else(given_up)?;
         Ok(Rows::new(columns, limit, move |outbox| async move {
-            let fetched = self.fetch(&kinds.into(), limit, spent, outbox).await;
+            // A task of its own, so that the server works on the next rows while these are being used.
+            let task = tokio::spawn(async move {
+                let fetched = fetching.to_end(&mut connection, outbox).await;
+                (connection, fetched)
+            });
+            let (connection, fetched) = AbortOnDropHandle::new(task).await.map_err(|_| given_up())?;
+            self.connection = Some(connection);
             self.rolled_back(fetched).await?;
             self.finish("COMMIT").await
         }))
+    }
+
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        self.connection.as_mut().ok_or_else(given_up)
     }
 
     pub async fn prepare(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
@@ -140,7 +159,7 @@ impl Session {
     }
 
     async fn simple(&mut self, sql: String) -> Result<(), Error> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.connection()?).await;
         done.map(|_| ()).map_err(|error| Error::running(&error, &self.place))
     }
 
@@ -163,7 +182,7 @@ impl Session {
         }
         let declare = format!("{DECLARE}{}", rendered.sql);
         let declared = sqlx::query_with(AssertSqlSafe(declare), values).persistent(false);
-        let declared = declared.execute(&mut self.connection).await;
+        let declared = declared.execute(self.connection()?).await;
         declared.map_err(|error| Error::statement(&error, &self.place, &rendered, DECLARE.len()))?;
         Ok((names, kinds))
     }
@@ -201,7 +220,7 @@ impl Session {
 
     async fn describe_as(&mut self, rendered: &Rendered<'_>, types: &[PgTypeInfo]) -> Result<Described, Error> {
         let sql = AssertSqlSafe(rendered.sql.clone()).into_sql_str();
-        let prepared = self.connection.prepare_with(sql, types).await;
+        let prepared = self.connection()?.prepare_with(sql, types).await;
         let prepared = prepared.map_err(|error| Error::statement(&error, &self.place, rendered, 0))?;
         let names = prepared.columns().iter().map(|column| column.name().to_owned());
         let names = rows::distinct(names.collect())?;
@@ -212,7 +231,8 @@ impl Session {
         let columns: Vec<_> = prepared.columns().iter().map(|column| oid(column.type_info())).collect();
         let unread = columns.iter().copied().filter(|oid| Kind::built_in(*oid).is_none());
         let unwritten = parameters.iter().map(oid).filter(|oid| !encode::knows(*oid));
-        let learned = self.types.learn(&mut self.connection, unread.chain(unwritten).collect()).await;
+        let connection = self.connection.as_mut().ok_or_else(given_up)?;
+        let learned = self.types.learn(connection, unread.chain(unwritten).collect()).await;
         learned.map_err(|error| Error::running(&error, &self.place))?;
         let kinds = columns.into_iter().map(|oid| self.types.kind(oid)).collect();
         Ok(Described { names, kinds, parameters })
@@ -230,7 +250,7 @@ impl Session {
         };
         let types: Vec<_> = parameters.iter().enumerate().map(bound).collect();
         let declare = AssertSqlSafe(format!("{DECLARE}{}", rendered.sql)).into_sql_str();
-        let prepared = self.connection.prepare_with(declare, &types).await;
+        let prepared = self.connection()?.prepare_with(declare, &types).await;
         prepared.map_err(|error| Error::statement(&error, &self.place, &rendered, DECLARE.len()))?;
         Ok(names)
     }
@@ -240,52 +260,56 @@ impl Session {
         let unknown = parameters.iter().enumerate().filter(|(_, parameter)| !encode::knows(oid(parameter)));
         unknown.map(|(slot, parameter)| (slot, format!("::text::{}", self.types.name(parameter)))).collect()
     }
+}
 
-    /// Reads the cursor to its end.
-    async fn fetch(
-        &mut self,
-        kinds: &Arc<[Kind]>,
-        limit: Duration,
-        mut spent: Duration,
-        outbox: mpsc::Sender<Row>,
-    ) -> Result<(), Error> {
+fn given_up() -> Error {
+    Error::transient("the session was given up")
+}
+
+/// What it takes to read an open cursor.
+struct Fetching {
+    place: String,
+    kinds: Arc<[Kind]>,
+    /// Of the statement.
+    limit: Duration,
+    /// Of the limit.
+    spent: Duration,
+}
+
+impl Fetching {
+    /// Reads the cursor to its end. A fetch is read at once, whoever waits for its rows: the server counts the time in
+    /// which it cannot send.
+    async fn to_end(&mut self, connection: &mut PgConnection, outbox: Outbox) -> Result<(), Error> {
         let mut count = FIRST_FETCH;
         loop {
             let started = Instant::now();
             // The server's limit holds for each fetch; the user's for all of them.
-            let left = limit.checked_sub(spent).filter(|left| !left.is_zero());
+            let left = self.limit.checked_sub(self.spent).filter(|left| !left.is_zero());
             let left = left.ok_or_else(|| Error::time_limit("time limit: the statement takes too long"))?;
             let fetch =
                 format!("SET LOCAL statement_timeout = {}; FETCH FORWARD {count} FROM warmd", milliseconds(left));
-            let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::new(), 0, 0, 0);
-            let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut self.connection);
+            let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::with_capacity(count), 0, 0, 0);
+            let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
             while let Some(row) = stream.try_next().await.map_err(|error| Error::running(&error, &self.place))? {
                 got += 1;
                 let size = size(&row);
                 bytes += size;
                 held_bytes += size;
-                held.push(row);
+                held.push(Row(RowKind::Postgres(row, Arc::clone(&self.kinds))));
                 if held_bytes > HELD_BYTES {
                     held_bytes = 0;
-                    send(&outbox, held.drain(..), kinds).await;
+                    outbox.send_all(std::mem::take(&mut held)).await;
                 }
             }
             drop(stream);
-            spent += started.elapsed();
-            send(&outbox, held.into_iter(), kinds).await;
+            self.spent += started.elapsed();
+            outbox.send_all(held).await;
             if got < count {
                 return Ok(());
             }
             let fitting = FETCH_BYTES / (bytes / got).max(1);
             count = fitting.clamp(1, LARGEST_FETCH).min(count * 16);
         }
-    }
-}
-
-async fn send(outbox: &mpsc::Sender<Row>, rows: impl Iterator<Item = PgRow>, kinds: &Arc<[Kind]>) {
-    for row in rows {
-        // The receiver lives as long as this future does.
-        let _ = outbox.send(Row(RowKind::Postgres(row, kinds.clone()))).await;
     }
 }
 
