@@ -18,6 +18,7 @@ mod cell;
 mod failure;
 mod float;
 mod lexer;
+pub(crate) mod moment;
 mod mysql;
 mod postgres;
 mod rows;

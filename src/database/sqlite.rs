@@ -18,7 +18,7 @@ use sqlx::{
 use super::{
     Arguments, Cell, Error, ErrorKind, Row, RowKind, Rows, Statement, Value,
     cell::valid_json,
-    float,
+    float, moment,
     rows::{self, Outbox},
     statement::Rendered,
 };
@@ -294,6 +294,10 @@ fn decimal(digits: &str, scale: usize) -> Cell<'static> {
 /// The ways in which SQLite's own functions write a moment, in the form of the other engines: with a `T`, and in UTC
 /// where there is a zone.
 fn moment(text: &str, zoned: bool) -> Option<String> {
+    if let Some((_, "")) = moment::plain(text) {
+        let zone = if zoned { "+00:00" } else { "" };
+        return Some([&text[..10], "T", &text[11..], zone].concat());
+    }
     let with_t = text.trim().replacen(' ', "T", 1);
     if let Ok(moment) = DateTime::parse_from_rfc3339(&with_t) {
         return Some(format!("{}+00:00", written(moment.with_timezone(&Utc).naive_utc())));

@@ -12,7 +12,7 @@ use super::{
     trend::{NO_CATEGORY, Trend},
 };
 use crate::{
-    database::{Argument, Cell, Row, Value},
+    database::{Argument, Cell, Row, Value, moment},
     id::{Id, IdRef},
     job::{Events, Job, Kind, Of, Sql},
     reader::{Columns, Reader},
@@ -208,15 +208,9 @@ fn unix_seconds(cell: &Cell<'_>) -> Result<i64, String> {
 
 fn parse_moment(text: &str) -> Option<i64> {
     let fast = || {
-        let bytes = text.as_bytes();
-        let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u32>().ok();
-        if bytes.len() < 19 || bytes[4] != b'-' || bytes[7] != b'-' || !matches!(bytes[10], b'T' | b' ') {
-            return None;
-        }
-        let date = NaiveDate::from_ymd_opt(number(0..4)? as i32, number(5..7)?, number(8..10)?)?;
-        let time = date.and_hms_opt(number(11..13)?, number(14..16)?, number(17..19)?)?;
-        let rest = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-        matches!(rest, "" | "Z" | "+00:00").then(|| time.and_utc().timestamp())
+        let (moment, rest) = moment::plain(text)?;
+        let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+        matches!(zone, "" | "Z" | "+00:00").then(|| moment.and_utc().timestamp())
     };
     fast().or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp())).or_else(|| {
         NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|day| NaiveDateTime::from(day).and_utc().timestamp())

@@ -1,5 +1,7 @@
 //! Which items go with an item, and which users are like a user.
 
+use std::cmp::Reverse;
+
 use rayon::prelude::*;
 
 use super::{
@@ -34,14 +36,14 @@ impl Neighbours {
     pub fn of_items(interactions: &Interactions, k: usize) -> Self {
         let by_user = Csr::by_user(interactions);
         let by_item = by_user.transposed(interactions.items().len());
-        Self::of_rows(&by_item, &by_user.counted(interactions), k, |item| interactions.is_shown(item))
+        Self::of_rows(&by_item, by_user.counted(interactions), k, |item| interactions.is_shown(item))
     }
 
     /// The `k` users most similar to each user, by the items that they share.
     pub fn of_users(interactions: &Interactions, k: usize) -> Self {
         let by_user = Csr::by_user(interactions).counted(interactions);
         let by_item = by_user.transposed(interactions.items().len());
-        Self::of_rows(&by_user, &by_item.shortened(), k, |_| true)
+        Self::of_rows(&by_user, by_item.shortened(), k, |_| true)
     }
 
     /// The neighbours of a row, the most similar first, without itself.
@@ -72,8 +74,18 @@ impl Neighbours {
 
     /// Gustavson's row-by-row product of `rows` with its transpose `columns`, of which only the best `k` of each row
     /// are kept. A row is the work of one thread, in a fixed order, so the number of threads changes nothing.
-    fn of_rows(rows: &Csr, columns: &Csr, k: usize, shown: impl Fn(u32) -> bool + Sync) -> Self {
+    fn of_rows(rows: &Csr, mut columns: Csr, k: usize, shown: impl Fn(u32) -> bool + Sync) -> Self {
         let size = rows.starts.len() - 1;
+        // Sums stand in the order of how often they are added to, so that those in use share the nearest cache.
+        let mut busiest: Vec<u32> = (0..size as u32).collect();
+        busiest.sort_unstable_by_key(|&row| (Reverse(rows.row(row as usize).len()), row));
+        let mut place = vec![0; size];
+        for (at, &row) in busiest.iter().enumerate() {
+            place[row as usize] = at as u32;
+        }
+        for (row, _) in &mut columns.entries {
+            *row = place[*row as usize];
+        }
         let found: Vec<(Vec<Scored>, f32)> = (0..size)
             .into_par_iter()
             .map_init(
@@ -84,8 +96,8 @@ impl Neighbours {
                             sums.add(other, weight * other_weight);
                         }
                     }
-                    sums.clear(row as u32);
-                    sums.drain(best, &shown);
+                    sums.clear(place[row]);
+                    sums.drain(best, &busiest, &shown);
                     (best.take(), rows.row(row).iter().map(|&(_, weight)| weight * weight).sum())
                 },
             )
@@ -101,8 +113,8 @@ impl Neighbours {
     }
 }
 
-/// A sum per row, nearly all of them zero. To add has no branch to mispredict: it marks the block of the row, and only
-/// marked blocks are looked through afterwards.
+/// A sum per row, by its place; nearly all of them are zero. To add has no branch to mispredict: it marks the block of
+/// the place, and only marked blocks are looked through afterwards.
 struct Sums {
     sums: Vec<[f32; Sums::BLOCK]>,
     marked: Vec<bool>,
@@ -116,25 +128,25 @@ impl Sums {
         Self { sums: vec![[0.0; Self::BLOCK]; blocks], marked: vec![false; blocks] }
     }
 
-    fn add(&mut self, row: u32, amount: f32) {
-        let (block, within) = (row as usize / Self::BLOCK, row as usize % Self::BLOCK);
+    fn add(&mut self, place: u32, amount: f32) {
+        let (block, within) = (place as usize / Self::BLOCK, place as usize % Self::BLOCK);
         self.sums[block][within] += amount;
         self.marked[block] = true;
     }
 
-    fn clear(&mut self, row: u32) {
-        self.sums[row as usize / Self::BLOCK][row as usize % Self::BLOCK] = 0.0;
+    fn clear(&mut self, place: u32) {
+        self.sums[place as usize / Self::BLOCK][place as usize % Self::BLOCK] = 0.0;
     }
 
-    /// Offers the sums above zero of rows that may be shown, and leaves nothing behind.
-    fn drain(&mut self, best: &mut Best, shown: impl Fn(u32) -> bool) {
+    /// Offers the sums above zero of rows that may be shown, and leaves nothing behind. `row_at` has the row of each
+    /// place.
+    fn drain(&mut self, best: &mut Best, row_at: &[u32], shown: impl Fn(u32) -> bool) {
         for (block, marked) in self.marked.iter_mut().enumerate() {
             if std::mem::take(marked) {
                 let sums = &mut self.sums[block];
                 // Most blocks have nothing to offer, and one look at the largest is cheaper than one at each.
                 if largest(sums) >= best.floor() {
-                    let first = (block * Self::BLOCK) as u32;
-                    for (row, &sum) in (first..).zip(&*sums) {
+                    for (&row, &sum) in row_at[block * Self::BLOCK..].iter().zip(&*sums) {
                         if sum > 0.0 && shown(row) {
                             best.offer(row, sum);
                         }

@@ -12,7 +12,6 @@ use std::{
 use futures_util::TryStreamExt as _;
 use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
-    ValueRef as _,
     postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgTypeInfo, types::Oid},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -292,7 +291,7 @@ impl Fetching {
             let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
             while let Some(row) = stream.try_next().await.map_err(|error| Error::running(&error, &self.place))? {
                 got += 1;
-                let size = size(&row);
+                let size = size(&row, &self.kinds);
                 bytes += size;
                 held_bytes += size;
                 held.push(Row(RowKind::Postgres(row, Arc::clone(&self.kinds))));
@@ -322,7 +321,13 @@ fn milliseconds(limit: Duration) -> u128 {
     limit.as_millis().clamp(1, 2_000_000_000)
 }
 
-fn size(row: &PgRow) -> usize {
-    let values = (0..row.len()).filter_map(|index| row.try_get_raw(index).ok());
-    values.map(|value| if value.is_null() { 4 } else { value.as_bytes().map_or(4, |bytes| bytes.len() + 4) }).sum()
+/// About how many bytes a row has; looks only at values that can be long.
+fn size(row: &PgRow, kinds: &[Kind]) -> usize {
+    let long = |(index, kind): (usize, &Kind)| match kind {
+        Kind::Bool | Kind::Int | Kind::Timestamp | Kind::TimestampTz => None,
+        Kind::Number | Kind::Bytes | Kind::Json | Kind::Array(..) | Kind::Text => row.try_get_raw(index).ok(),
+    };
+    let values = kinds.iter().enumerate().filter_map(long);
+    let bytes: usize = values.map(|value| value.as_bytes().map_or(0, <[u8]>::len)).sum();
+    bytes + 16 * row.len()
 }
