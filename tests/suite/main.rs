@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod daemon;
 mod database;
+mod differential;
 mod history;
 mod package;
 mod query;
