@@ -11,5 +11,6 @@ mod query;
 mod recall;
 mod retail;
 mod servers;
+mod tls;
 mod warm;
 mod world;

@@ -10,8 +10,10 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+mod authority;
 mod supervisor;
 
+pub use authority::{Authority, Certificate};
 use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, supervise, unprivileged, wait_until};
 
 const SET_UP_POSTGRES: &str = r#"
@@ -29,6 +31,16 @@ mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentica
 pub struct TestDatabase {
     pub url: String,
     _folder: Option<TempDir>,
+}
+
+/// A server of a test's own with a certificate for `localhost`, reached there and, by another name, at 127.0.0.1.
+pub struct TlsServer {
+    pub port: u16,
+    /// The URL of its socket, where its administrator needs neither TLS nor a password.
+    pub administrator: String,
+    /// What it shows to clients; the names of these files are its own.
+    pub certificate: Certificate,
+    _server: Server,
 }
 
 /// A Redis server of a test's own, so that it may flush, configure and stop it.
@@ -112,6 +124,47 @@ async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
 fn fresh_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A Redis server that takes client certificates of the same authority, and asks for none.
+pub async fn redis_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue("localhost");
+    let server = on_free_port(async |port| {
+        let folder = own_folder(None);
+        let socket = folder.join("redis.sock");
+        let (port_text, authority) = (port.to_string(), authority.certificate());
+        let command = [
+            "redis-server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--tls-port",
+            &port_text,
+            "--tls-cert-file",
+            &certificate.certificate,
+            "--tls-key-file",
+            &certificate.key,
+            "--tls-ca-cert-file",
+            &authority,
+            "--tls-auth-clients",
+            "optional",
+            "--unixsocket",
+            path(&socket),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            path(&folder),
+        ];
+        let server = supervise(&folder, "KILL", None, port, "true", &command);
+        let listens = || async { std::os::unix::net::UnixStream::connect(&socket).is_ok() };
+        wait_until(&server, listens).await.map(|()| server)
+    })
+    .await;
+    let administrator = format!("redis+unix://{}", server.folder.join("redis.sock").display());
+    TlsServer { port: server.port, administrator, certificate, _server: server }
 }
 
 async fn start_postgres() -> Server {

@@ -38,7 +38,7 @@ rm -rf "$folder"
 /// A server that ends with this value, or with the test process.
 pub struct Server {
     supervisor: Child,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     pub(super) port: u16,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn supervise(
 }
 
 /// The user that a server runs as when the tests run as root, which PostgreSQL refuses.
-pub(super) fn unprivileged(name: &str) -> Option<(u32, u32)> {
+pub fn unprivileged(name: &str) -> Option<(u32, u32)> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return None;
     }
