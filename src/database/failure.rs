@@ -7,6 +7,7 @@ use sqlx::{
 };
 
 use super::{Error, ErrorKind, statement::Rendered};
+use crate::tls;
 
 impl Error {
     pub(super) fn permanent(message: impl Into<String>) -> Self {
@@ -23,6 +24,11 @@ impl Error {
 
     pub(super) fn transient(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Transient, message: message.into(), position: None }
+    }
+
+    /// No session came about, for a reason of our own.
+    pub(super) fn unreachable(why: String, place: &str) -> Self {
+        Self { kind: ErrorKind::Unreachable, message: format!("cannot connect to {place}: {why}"), position: None }
     }
 
     /// An error of an attempt to connect. Whatever the server says then (no such user, no such database), no session
@@ -81,8 +87,10 @@ fn classify(error: &sqlx::Error) -> (ErrorKind, String) {
             };
             (kind, error.message().to_owned())
         }
-        sqlx::Error::Io(error) => (ErrorKind::Unreachable, error.to_string()),
-        sqlx::Error::Tls(error) => (ErrorKind::Unreachable, format!("TLS: {error}")),
+        sqlx::Error::Io(error) => (ErrorKind::Unreachable, tls::failure(error).unwrap_or_else(|| error.to_string())),
+        sqlx::Error::Tls(error) => {
+            (ErrorKind::Unreachable, tls::failure(&**error).unwrap_or_else(|| format!("TLS: {error}")))
+        }
         // Bytes that make no sense end the session; a new one may do better.
         sqlx::Error::Protocol(error) => (ErrorKind::Unreachable, format!("unexpected answer: {error}")),
         sqlx::Error::WorkerCrashed => (ErrorKind::Unreachable, "the database thread ended".to_owned()),

@@ -18,7 +18,8 @@ use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, superv
 
 const SET_UP_POSTGRES: &str = r#"
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync &&
-printf '%s\n' "host all locked 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
+printf '%s\n' "hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-full" \
+    "host all locked 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
     >"$folder/data/pg_hba.conf"
 "#;
 
@@ -53,7 +54,7 @@ pub struct TestRedis {
 /// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`.
 pub async fn postgres() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    let server = SERVER.get_or_init(start_postgres).await;
+    let server = SERVER.get_or_init(|| start_postgres(&[])).await;
     let base = format!("postgres://postgres@127.0.0.1:{}", server.port);
     let name = fresh_name();
     execute(&format!("{base}/postgres"), &format!("CREATE DATABASE {name}")).await;
@@ -63,7 +64,7 @@ pub async fn postgres() -> TestDatabase {
 /// A fresh MariaDB database; the user `locked` has the password `right`, the user `warmd` has none and all rights.
 pub async fn mariadb() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    let server = SERVER.get_or_init(start_mariadb).await;
+    let server = SERVER.get_or_init(|| start_mariadb(&[])).await;
     let base = format!("mysql://warmd@127.0.0.1:{}", server.port);
     let name = fresh_name();
     execute(&base, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
@@ -126,6 +127,39 @@ fn fresh_name() -> String {
     format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A PostgreSQL server that takes client certificates of the same authority, and asks the user `certified` for one.
+pub async fn postgres_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue_to("postgres", "localhost");
+    let options = [
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", certificate.certificate),
+        format!("ssl_key_file={}", certificate.key),
+        format!("ssl_ca_file={}", authority.certificate()),
+    ];
+    let server = start_postgres(&options).await;
+    TlsServer { port: server.port, administrator: postgres_socket(&server), certificate, _server: server }
+}
+
+fn postgres_socket(server: &Server) -> String {
+    format!("postgres://postgres@{}:{}/postgres", path(&server.folder).replace('/', "%2F"), server.port)
+}
+
+/// A MariaDB server that takes client certificates of the same authority.
+pub async fn mariadb_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue_to("mysql", "localhost");
+    let options = [
+        format!("--ssl-cert={}", certificate.certificate),
+        format!("--ssl-key={}", certificate.key),
+        format!("--ssl-ca={}", authority.certificate()),
+    ];
+    let server = start_mariadb(&options).await;
+    TlsServer { port: server.port, administrator: mariadb_socket(&server), certificate, _server: server }
+}
+
+fn mariadb_socket(server: &Server) -> String {
+    format!("mysql://root@localhost/mysql?socket={}", server.folder.join("mariadb.sock").display())
+}
+
 /// A Redis server that takes client certificates of the same authority, and asks for none.
 pub async fn redis_with_tls(authority: &Authority) -> TlsServer {
     let certificate = authority.issue("localhost");
@@ -167,7 +201,7 @@ pub async fn redis_with_tls(authority: &Authority) -> TlsServer {
     TlsServer { port: server.port, administrator, certificate, _server: server }
 }
 
-async fn start_postgres() -> Server {
+async fn start_postgres(options: &[String]) -> Server {
     let user = unprivileged("postgres");
     let programs = newest_postgres();
     on_free_port(async |port| {
@@ -195,22 +229,23 @@ async fn start_postgres() -> Server {
             "-c",
             "max_connections=200",
         ];
+        let options = options.iter().flat_map(|option| ["-c", option]);
+        let command: Vec<&str> = command.into_iter().chain(options).collect();
         // QUIT is an immediate shutdown, which takes the server's own children along.
         let server = supervise(&folder, "QUIT", user, port, SET_UP_POSTGRES, &command);
-        let url = format!("postgres://postgres@{}:{port}/postgres", path(&folder).replace('/', "%2F"));
+        let url = postgres_socket(&server);
         let locked = "CREATE ROLE locked LOGIN PASSWORD 'right'";
         wait_until(&server, || async { try_execute(&url, locked).await.is_ok() }).await.map(|()| server)
     })
     .await
 }
 
-async fn start_mariadb() -> Server {
+async fn start_mariadb(options: &[String]) -> Server {
     let user = unprivileged("mysql");
     on_free_port(async |port| {
         let folder = own_folder(user);
         let data = format!("--datadir={}", folder.join("data").display());
-        let socket = folder.join("mariadb.sock");
-        let socket_option = format!("--socket={}", socket.display());
+        let socket_option = format!("--socket={}", folder.join("mariadb.sock").display());
         let port_option = format!("--port={port}");
         let pid_option = format!("--pid-file={}", folder.join("pid").display());
         let command = [
@@ -228,8 +263,9 @@ async fn start_mariadb() -> Server {
             "--innodb-buffer-pool-size=64M",
             "--max-connections=200",
         ];
+        let command: Vec<&str> = command.into_iter().chain(options.iter().map(String::as_str)).collect();
         let server = supervise(&folder, "KILL", user, port, SET_UP_MARIADB, &command);
-        let url = format!("mysql://root@localhost/mysql?socket={}", socket.display());
+        let url = mariadb_socket(&server);
         let users = "CREATE USER warmd@'%'; GRANT ALL ON *.* TO warmd@'%'; \
                      CREATE USER locked@'%' IDENTIFIED BY 'right'";
         wait_until(&server, || async { try_execute(&url, users).await.is_ok() }).await.map(|()| server)

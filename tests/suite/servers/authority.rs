@@ -1,11 +1,15 @@
 //! Certificates for the tests, made by authorities of their own.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::PathBuf,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use super::supervisor::path;
+use super::supervisor::{path, unprivileged};
 
 /// Signs certificates, which lie in a folder of its own.
 pub struct Authority {
@@ -45,6 +49,15 @@ impl Authority {
         fs::write(&files.certificate, self.sign(name, &key, 4000)).unwrap();
         fs::write(&files.key, key.serialize_pem()).unwrap();
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        files
+    }
+
+    /// The same for a server that runs as `user` when the tests run as root, and takes no key that others can read.
+    pub fn issue_to(&self, user: &str, name: &str) -> Certificate {
+        let files = self.issue(name);
+        if let Some((user, group)) = unprivileged(user) {
+            chown(&files.key, Some(user), Some(group)).unwrap();
+        }
         files
     }
 

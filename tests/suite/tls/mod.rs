@@ -5,6 +5,7 @@ use crate::{
     world::World,
 };
 
+mod databases;
 mod redis;
 
 const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\nrefresh = \"always\"\n\
