@@ -76,16 +76,17 @@ impl Error {
 fn classify(error: &sqlx::Error) -> (ErrorKind, String) {
     let (kind, message) = match error {
         sqlx::Error::Database(error) => {
-            let kind = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                postgres_kind(error.code())
+            let (kind, hint) = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                (postgres_kind(error.code()), "")
             } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
-                mysql_kind(error.number())
+                (mysql_kind(error.number()), "")
             } else if error.try_downcast_ref::<SqliteError>().is_some() {
-                sqlite_kind(error.code().and_then(|code| code.parse().ok()).unwrap_or(0), error.message())
+                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+                (sqlite_kind(code, error.message()), sqlite_hint(code))
             } else {
-                ErrorKind::Permanent
+                (ErrorKind::Permanent, "")
             };
-            (kind, error.message().to_owned())
+            (kind, format!("{}{hint}", error.message()))
         }
         sqlx::Error::Io(error) => (ErrorKind::Unreachable, tls::failure(error).unwrap_or_else(|| error.to_string())),
         sqlx::Error::Tls(error) => {
@@ -180,5 +181,13 @@ fn sqlite_kind(code: i32, message: &str) -> ErrorKind {
             ErrorKind::Data
         }
         _ => ErrorKind::Permanent,
+    }
+}
+
+fn sqlite_hint(code: i32) -> &'static str {
+    match code {
+        // SQLITE_READONLY_CANTLOCK, CANTINIT, DIRECTORY: no statement wanted to write.
+        520 | 1288 | 1544 => " (in WAL mode SQLite must write beside the file; may warmd?)",
+        _ => "",
     }
 }

@@ -7,6 +7,7 @@ mod daemon;
 mod database;
 mod history;
 mod package;
+mod privileges;
 mod query;
 mod recall;
 mod retail;

@@ -14,12 +14,13 @@ mod authority;
 mod supervisor;
 
 pub use authority::{Authority, Certificate};
-use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, supervise, unprivileged, wait_until};
+pub use supervisor::unprivileged;
+use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, supervise, wait_until};
 
 const SET_UP_POSTGRES: &str = r#"
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync &&
 printf '%s\n' "hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-full" \
-    "host all locked 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
+    "host all locked,warmd 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
     >"$folder/data/pg_hba.conf"
 "#;
 
@@ -51,7 +52,8 @@ pub struct TestRedis {
     _server: Server,
 }
 
-/// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`.
+/// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`, and `warmd`, whom a
+/// test may create.
 pub async fn postgres() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     let server = SERVER.get_or_init(|| start_postgres(&[])).await;
@@ -61,11 +63,11 @@ pub async fn postgres() -> TestDatabase {
     TestDatabase { url: format!("{base}/{name}"), _folder: None }
 }
 
-/// A fresh MariaDB database; the user `locked` has the password `right`, the user `warmd` has none and all rights.
+/// A fresh MariaDB database; the user `locked` has the password `right`, the user `tester` has none and all rights.
 pub async fn mariadb() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     let server = SERVER.get_or_init(|| start_mariadb(&[])).await;
-    let base = format!("mysql://warmd@127.0.0.1:{}", server.port);
+    let base = format!("mysql://tester@127.0.0.1:{}", server.port);
     let name = fresh_name();
     execute(&base, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
     TestDatabase { url: format!("{base}/{name}"), _folder: None }
@@ -106,12 +108,20 @@ pub async fn redis() -> TestRedis {
     TestRedis { url: format!("redis+unix://{}", socket.display()), socket, _server: server }
 }
 
+/// A database of this name on the same server.
+pub async fn named(database: &TestDatabase, name: &str) -> TestDatabase {
+    execute(&database.url, &format!("CREATE DATABASE {name}")).await;
+    let base = database.url.rsplit_once('/').unwrap().0;
+    TestDatabase { url: format!("{base}/{name}"), _folder: None }
+}
+
 /// Runs SQL, any number of statements, with all rights.
 pub async fn execute(url: &str, sql: &str) {
     try_execute(url, sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
 
-async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
+/// The same, where it may fail.
+pub async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     match url.split_once(':').unwrap().0 {
         "postgres" => _ = sql.execute(&mut sqlx::PgConnection::connect(url).await?).await?,
@@ -266,7 +276,7 @@ async fn start_mariadb(options: &[String]) -> Server {
         let command: Vec<&str> = command.into_iter().chain(options.iter().map(String::as_str)).collect();
         let server = supervise(&folder, "KILL", user, port, SET_UP_MARIADB, &command);
         let url = mariadb_socket(&server);
-        let users = "CREATE USER warmd@'%'; GRANT ALL ON *.* TO warmd@'%'; \
+        let users = "CREATE USER tester@'%'; GRANT ALL ON *.* TO tester@'%' WITH GRANT OPTION; \
                      CREATE USER locked@'%' IDENTIFIED BY 'right'";
         wait_until(&server, || async { try_execute(&url, users).await.is_ok() }).await.map(|()| server)
     })
