@@ -18,7 +18,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use crate::{
-    database::Engine,
+    database::{Database, Engine},
     record::{Outcome, Record},
     settings::HistorySettings,
 };
@@ -27,6 +27,8 @@ use crate::{
 pub struct History {
     url: SecretString,
     engine: Engine,
+    /// For the words of a failed connection: nothing is read through it.
+    database: Database,
     session: Mutex<Session>,
 }
 
@@ -100,8 +102,8 @@ impl History {
             Some(url) => url,
             None => default_url()?,
         };
-        let engine = Engine::from_str(url.expose_secret()).map_err(|error| anyhow::anyhow!("history: {error}"))?;
-        Ok(Some(Self { url, engine, session: Mutex::default() }))
+        let database = Database::new(&url).map_err(|error| anyhow::anyhow!("history: {error}"))?;
+        Ok(Some(Self { url, engine: database.engine(), database, session: Mutex::default() }))
     }
 
     /// Keeps a record: now, or together with a later one when the database cannot be reached. A broken history fails no
@@ -254,7 +256,8 @@ impl History {
         }
         let any = url.replacen("mariadb://", "mysql://", 1);
         let connecting = async {
-            let mut connection = AnyConnection::connect(&any).await.context("the history database cannot be opened")?;
+            let connection = AnyConnection::connect(&any).await.map_err(|error| self.database.out_of_reach(&error));
+            let mut connection = connection.context("the history cannot be opened")?;
             if self.engine == Engine::Sqlite {
                 sqlx::query(SMALL_CACHE).execute(&mut connection).await?;
             }

@@ -5,6 +5,7 @@
 //! ```text
 //! settings   how this process is set up                 typed, layered, secrets masked
 //! problems   mistakes in files, all in one pass         file:line:column
+//! tls        certificates, and handshakes that failed   for databases and Redis alike
 //! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
 //! database   the only place that knows SQL engines      named parameters, rows as cells
 //! throttle   how fast                                   quotas of the job and of the process
@@ -40,3 +41,4 @@ pub mod systemd;
 pub mod targets;
 pub mod telemetry;
 pub mod throttle;
+pub mod tls;

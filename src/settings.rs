@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod layers;
+mod redis;
 
 pub use layers::{DEFAULT_FILE, Overrides};
 
@@ -68,6 +69,12 @@ pub struct RedisSettings {
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
+    /// A PEM file of the authorities that may sign the certificate of a `rediss://` server.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file of the client certificate that the server asks for.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file of its key.
+    pub key_file: Option<PathBuf>,
     /// Stands before every key.
     pub key_prefix: String,
     /// Longest key in characters, the prefix aside.
@@ -168,6 +175,9 @@ impl Default for RedisSettings {
         Self {
             url: None,
             url_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             key_prefix: String::new(),
             max_key_length: 200,
             overlong_keys: Overlong::Md5,
@@ -245,6 +255,9 @@ impl Settings {
         if let Err(why) = telemetry::filter(&self.log) {
             problems.push(Path::new("settings"), why);
         }
+        if let Err(why) = self.redis.check() {
+            problems.push(Path::new("settings"), why);
+        }
         let Span(lease) = self.scheduler.lease;
         // Below, a busy machine loses leases that it holds; above, a crash costs more than a tick of most jobs.
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&lease) {
@@ -284,14 +297,6 @@ impl DatabaseSettings {
             Some(url) => Database::new(&url).map(Some).map_err(|error| format!("`{place}`: {}", error.message)),
             None => Ok(None),
         }
-    }
-}
-
-impl RedisSettings {
-    /// The server's URL.
-    pub fn url(&self) -> Result<SecretString, String> {
-        secret("redis.url", self.url.as_ref(), self.url_file.as_deref())?
-            .ok_or_else(|| "no Redis: set `redis.url` in the settings, WARMD__REDIS__URL, or --redis".to_owned())
     }
 }
 

@@ -10,9 +10,10 @@ mod lease;
 mod memory;
 mod redis;
 
+pub use self::redis::RedisStore;
+pub use ::redis::{ClientTlsConfig, TlsCertificates};
 pub use lease::{Claim, Claimed, Holder, Lease};
 pub use memory::MemoryStore;
-pub use redis::RedisStore;
 
 /// How keys look on this Redis, whatever the job.
 #[derive(Debug, Clone)]
@@ -105,6 +106,17 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// A Redis server and how it is spoken to.
+#[derive(Clone)]
+pub struct Server {
+    /// `redis://`, `rediss://`, `redis+unix://`, `unix://` or `memory:`.
+    pub url: SecretString,
+    /// For `rediss://`, certificates other than those that everybody trusts.
+    pub certificates: Option<TlsCertificates>,
+    /// A server that does not answer for this long counts as gone.
+    pub response_timeout: Duration,
+}
+
 /// Where entries live.
 #[derive(Clone)]
 pub enum Store {
@@ -119,20 +131,20 @@ pub enum Store {
 const PIPELINE_BYTES: usize = 256 << 10;
 
 impl Store {
-    /// Opens the store that a URL names: `redis://`, `rediss://`, `redis+unix://`, `unix://` or `memory:`.
-    pub async fn connect(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
-        if url.expose_secret() == "memory:" {
+    /// Opens the store that a URL names.
+    pub async fn connect(server: &Server) -> Result<Self, Error> {
+        if server.url.expose_secret() == "memory:" {
             return Ok(Self::Memory(MemoryStore::default()));
         }
-        RedisStore::connect(url, response_timeout).await.map(Self::Redis)
+        RedisStore::connect(server).await.map(Self::Redis)
     }
 
     /// The same without a connection yet: a server that is away now may be there when it is needed.
-    pub fn lazy(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
-        if url.expose_secret() == "memory:" {
+    pub fn lazy(server: &Server) -> Result<Self, Error> {
+        if server.url.expose_secret() == "memory:" {
             return Ok(Self::Memory(MemoryStore::default()));
         }
-        RedisStore::lazy(url, response_timeout).map(Self::Redis)
+        RedisStore::lazy(server).map(Self::Redis)
     }
 
     /// What is known of each key, in their order; one pipeline.

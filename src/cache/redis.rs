@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use redis::{
-    Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+    Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret as _;
 
-use super::{Entry, Error, Presence, Written};
+use super::{Entry, Error, Presence, Server, Written};
+use crate::tls;
 
 /// A Redis server; clones share the connection, on which several pipelines may be under way.
 #[derive(Clone)]
@@ -19,17 +20,22 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    pub(super) async fn connect(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
-        let (client, address, config) = client(url, response_timeout)?;
+    pub(super) async fn connect(server: &Server) -> Result<Self, Error> {
+        let (client, address, config) = client(server)?;
+        let asked = client.get_connection_info().addr().clone();
         match ConnectionManager::new_with_config(client, config).await {
             Ok(connection) => Ok(Self { connection, address }),
-            Err(error) => Err(describe(&address, &error)),
+            Err(error) => {
+                let mut told = describe(&address, &error);
+                told.message.push_str(suspicion(&asked, &error));
+                Err(told)
+            }
         }
     }
 
     /// Connects when it is first needed.
-    pub(super) fn lazy(url: &SecretString, response_timeout: Duration) -> Result<Self, Error> {
-        let (client, address, config) = client(url, response_timeout)?;
+    pub(super) fn lazy(server: &Server) -> Result<Self, Error> {
+        let (client, address, config) = client(server)?;
         match ConnectionManager::new_lazy_with_config(client, config) {
             Ok(connection) => Ok(Self { connection, address }),
             Err(error) => Err(describe(&address, &error)),
@@ -97,20 +103,46 @@ impl RedisStore {
     }
 }
 
-fn client(url: &SecretString, response_timeout: Duration) -> Result<(Client, String, ConnectionManagerConfig), Error> {
+fn client(server: &Server) -> Result<(Client, String, ConnectionManagerConfig), Error> {
+    let permanent = |message: String| Error { transient: false, message };
     // The library's own message may quote the URL, and with it the password.
-    let client = Client::open(url.expose_secret()).map_err(|_| Error {
-        transient: false,
-        message: "the Redis URL cannot be read; write for example redis://localhost:6379/0".to_owned(),
-    })?;
-    let address = client.get_connection_info().addr().to_string();
+    let unreadable =
+        |_| permanent("the Redis URL cannot be read; write for example redis://localhost:6379/0".to_owned());
+    let info = server.url.expose_secret().into_connection_info().map_err(unreadable)?;
+    let address = info.addr().to_string();
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err(permanent(format!(
+            "Redis at {address}: #insecure is not supported; name the authority that signed the server's certificate"
+        )));
+    }
+    // Not the client library's name: a user who may do only what is needed may not tell it, and the server would log
+    // each attempt.
+    let session = info.redis_settings().clone().set_skip_set_lib_name();
+    let info = info.set_redis_settings(session);
+    let client = match &server.certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        None => Client::open(info),
+    };
+    let client = client.map_err(|error| describe(&address, &error))?;
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(5)))
-        .set_response_timeout(Some(response_timeout))
+        .set_response_timeout(Some(server.response_timeout))
         // One retry per call: waiting longer is the caller's decision, who can say what it waits for.
         .set_number_of_retries(1)
         .set_max_delay(Duration::from_millis(200));
     Ok((client, address, config))
+}
+
+/// What the scheme of the URL may have to do with it. A server without TLS takes the beginning of a handshake for that of
+/// a command and waits for its end; one with TLS ends a conversation that does not begin with a handshake.
+fn suspicion(asked: &ConnectionAddr, error: &RedisError) -> &'static str {
+    match asked {
+        ConnectionAddr::TcpTls { .. } if error.is_timeout() => "; rediss:// is for servers with TLS, is this one?",
+        ConnectionAddr::Tcp(..) if error.is_connection_dropped() && !error.is_connection_refusal() => {
+            "; a server with TLS wants rediss://, is this one?"
+        }
+        _ => "",
+    }
 }
 
 fn presence(milliseconds: i64) -> Presence {
@@ -133,6 +165,13 @@ fn is_transient(error: &RedisError) -> bool {
 
 /// The server's words, on one line.
 fn words(error: &RedisError) -> String {
+    if let Some(words) = tls::failure(error) {
+        return words;
+    }
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        // The library keeps the server's own words to itself.
+        return "the server refuses the user or the password of the URL".to_owned();
+    }
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),

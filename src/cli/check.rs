@@ -43,9 +43,8 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
     let jobs: Vec<Arc<Job>> = setup.jobs.iter().cloned().map(Arc::new).collect();
     let mut statements = 0;
     if options.connect {
-        let url = setup.settings.redis.url().map_err(Abort::configuration)?;
-        let timeout = setup.settings.redis.response_timeout.0;
-        Store::connect(&url, timeout).await.map_err(Abort::unavailable)?;
+        let server = setup.settings.redis.server().map_err(Abort::configuration)?;
+        Store::connect(&server).await.map_err(Abort::unavailable)?;
         let mut problems = Problems::default();
         for job in &jobs {
             statements += prepare(&setup, job, &mut problems).await?;

@@ -116,8 +116,8 @@ async fn reload(global: &Global) -> Result<(Deployment, Duration), Abort> {
 /// Makes everything that runs need, without a connection: what is away now may be there at the next tick.
 async fn deploy(setup: Setup) -> Result<Deployment, Abort> {
     let settings = &setup.settings;
-    let url = settings.redis.url().map_err(Abort::configuration)?;
-    let store = Store::lazy(&url, settings.redis.response_timeout.0).map_err(Abort::configuration)?;
+    let server = settings.redis.server().map_err(Abort::configuration)?;
+    let store = Store::lazy(&server).map_err(Abort::configuration)?;
     let throttle = Arc::new(Throttle::new(settings.quotas()));
     let history = setup.history().map(Arc::new);
     let jobs: Vec<Arc<Job>> = setup.jobs.iter().filter(|job| job.enabled).cloned().map(Arc::new).collect();

@@ -62,8 +62,8 @@ impl Setup {
 
     /// Connects to Redis and to the databases of the jobs, to tell at once what is out of reach.
     pub async fn connect(&self, jobs: &[Arc<Job>]) -> Result<Connected, Abort> {
-        let url = self.settings.redis.url().map_err(Abort::configuration)?;
-        let store = Store::connect(&url, self.settings.redis.response_timeout.0).await.map_err(Abort::unavailable)?;
+        let server = self.settings.redis.server().map_err(Abort::configuration)?;
+        let store = Store::connect(&server).await.map_err(Abort::unavailable)?;
         self.connect_databases(jobs, store).await
     }
 

@@ -7,6 +7,7 @@ use sqlx::{
 };
 
 use super::{Error, ErrorKind, statement::Rendered};
+use crate::tls;
 
 impl Error {
     pub(super) fn permanent(message: impl Into<String>) -> Self {
@@ -23,6 +24,11 @@ impl Error {
 
     pub(super) fn transient(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Transient, message: message.into(), position: None }
+    }
+
+    /// No session came about, for a reason of our own.
+    pub(super) fn unreachable(why: String, place: &str) -> Self {
+        Self { kind: ErrorKind::Unreachable, message: format!("cannot connect to {place}: {why}"), position: None }
     }
 
     /// An error of an attempt to connect. Whatever the server says then (no such user, no such database), no session
@@ -70,19 +76,22 @@ impl Error {
 fn classify(error: &sqlx::Error) -> (ErrorKind, String) {
     let (kind, message) = match error {
         sqlx::Error::Database(error) => {
-            let kind = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                postgres_kind(error.code())
+            let (kind, hint) = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                (postgres_kind(error.code()), "")
             } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
-                mysql_kind(error.number())
+                (mysql_kind(error.number()), "")
             } else if error.try_downcast_ref::<SqliteError>().is_some() {
-                sqlite_kind(error.code().and_then(|code| code.parse().ok()).unwrap_or(0), error.message())
+                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+                (sqlite_kind(code, error.message()), sqlite_hint(code))
             } else {
-                ErrorKind::Permanent
+                (ErrorKind::Permanent, "")
             };
-            (kind, error.message().to_owned())
+            (kind, format!("{}{hint}", error.message()))
         }
-        sqlx::Error::Io(error) => (ErrorKind::Unreachable, error.to_string()),
-        sqlx::Error::Tls(error) => (ErrorKind::Unreachable, format!("TLS: {error}")),
+        sqlx::Error::Io(error) => (ErrorKind::Unreachable, tls::failure(error).unwrap_or_else(|| error.to_string())),
+        sqlx::Error::Tls(error) => {
+            (ErrorKind::Unreachable, tls::failure(&**error).unwrap_or_else(|| format!("TLS: {error}")))
+        }
         // Bytes that make no sense end the session; a new one may do better.
         sqlx::Error::Protocol(error) => (ErrorKind::Unreachable, format!("unexpected answer: {error}")),
         sqlx::Error::WorkerCrashed => (ErrorKind::Unreachable, "the database thread ended".to_owned()),
@@ -172,5 +181,13 @@ fn sqlite_kind(code: i32, message: &str) -> ErrorKind {
             ErrorKind::Data
         }
         _ => ErrorKind::Permanent,
+    }
+}
+
+fn sqlite_hint(code: i32) -> &'static str {
+    match code {
+        // SQLITE_READONLY_CANTLOCK, CANTINIT, DIRECTORY: no statement wanted to write.
+        520 | 1288 | 1544 => " (in WAL mode SQLite must write beside the file; may warmd?)",
+        _ => "",
     }
 }

@@ -24,6 +24,7 @@ mod postgres;
 mod rows;
 mod sqlite;
 mod statement;
+mod url;
 
 pub use cell::Cell;
 pub use rows::Rows;
@@ -131,6 +132,7 @@ pub struct Database {
     options: Options,
     /// What messages call it: host and port, a socket or a file. Never a user or a password.
     place: String,
+    certificates: url::Certificates,
 }
 
 #[derive(Clone)]
@@ -151,8 +153,12 @@ impl Database {
     pub fn new(url: &SecretString) -> Result<Self, Error> {
         let url = url.expose_secret();
         let engine: Engine = url.parse()?;
+        let certificates = url::Certificates::of(engine, url)?;
         // The drivers' errors name no part of the URL that may be secret.
-        let invalid = |error: sqlx::Error| Error::permanent(format!("the database URL is not valid: {error}"));
+        let invalid = |error: sqlx::Error| {
+            // The driver wraps what it passes on, with the same words each time.
+            url::invalid(error.to_string().replace("error with configuration: ", ""))
+        };
         let at = |socket: Option<&PathBuf>, host: &str, port: u16| match socket {
             Some(socket) => socket.display().to_string(),
             None => format!("{host}:{port}"),
@@ -174,7 +180,7 @@ impl Database {
                 (Options::Sqlite(Box::new(options)), place)
             }
         };
-        Ok(Self { options, place })
+        Ok(Self { options, place, certificates })
     }
 
     /// The engine that the URL names.
@@ -186,10 +192,19 @@ impl Database {
         }
     }
 
+    /// What is said of an attempt to connect to it, however that was made.
+    pub fn out_of_reach(&self, error: &sqlx::Error) -> Error {
+        match self.certificates.check() {
+            Ok(()) => Error::connecting(error, &self.place),
+            Err(why) => Error::unreachable(why, &self.place),
+        }
+    }
+
     /// Opens one connection for reading.
     pub async fn connect(&self) -> Result<Connection, Error> {
         // TLS needs one provider for the whole process; when there is one already, it stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        self.certificates.check().map_err(|why| Error::unreachable(why, &self.place))?;
         let session = async {
             Ok(match &self.options {
                 Options::Postgres(options) => {
@@ -199,10 +214,9 @@ impl Database {
                 Options::Sqlite(options) => Session::Sqlite(sqlite::Session::connect(options, &self.place).await?),
             })
         };
-        let session = tokio::time::timeout(CONNECT, session).await.unwrap_or_else(|_| {
-            let message = format!("cannot connect to {}: no answer for {} s", self.place, CONNECT.as_secs());
-            Err(Error { kind: ErrorKind::Unreachable, message, position: None })
-        });
+        let session = tokio::time::timeout(CONNECT, session)
+            .await
+            .unwrap_or_else(|_| Err(Error::unreachable(format!("no answer for {} s", CONNECT.as_secs()), &self.place)));
         Ok(Connection { session: session? })
     }
 }

@@ -66,11 +66,13 @@ fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileS
     Some(File::from_str(&written.to_string(), FileFormat::Toml))
 }
 
+const PATHS: [&str; 5] = ["jobs_dir", "url_file", "ca_file", "cert_file", "key_file"];
+
 /// Paths in a settings file are relative to it, wherever warmd was started.
 fn make_absolute(table: &mut toml::Table, folder: &Path) {
     for (key, value) in table {
         match value {
-            toml::Value::String(path) if key == "jobs_dir" || key == "url_file" => {
+            toml::Value::String(path) if PATHS.contains(&key.as_str()) => {
                 *path = folder.join(&path).to_string_lossy().into_owned();
             }
             toml::Value::Table(inner) => make_absolute(inner, folder),
@@ -96,6 +98,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::settings::RedisSettings;
 
     fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Settings, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(settings.redis.max_key_length, 100);
         assert_eq!(settings.limits.concurrency.get(), 3);
         assert_eq!(settings.limits.keys_per_second.unwrap().get(), 5);
-        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://flag");
+        assert_eq!(settings.redis.server().unwrap().url.expose_secret(), "redis://flag");
     }
 
     #[test]
@@ -172,9 +175,21 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_jobs_folder_is_relative_to_the_file_that_names_it() {
-        let settings = load(Some("jobs_dir = \"jobs\""), &[], &Overrides::new()).unwrap();
-        assert!(settings.jobs_dir.is_absolute() && settings.jobs_dir.ends_with("jobs"));
+    fn relative_paths_are_relative_to_the_file_that_names_them() {
+        let redis =
+            "[redis]\nurl_file = \"url\"\nca_file = \"ca.pem\"\ncert_file = \"a.pem\"\nkey_file = \"../a.key\"\n";
+        let settings = load(Some(&format!("jobs_dir = \"jobs\"\n{redis}")), &[], &Overrides::new()).unwrap();
+        let RedisSettings { url_file, ca_file, cert_file, key_file, .. } = settings.redis;
+        for (path, end) in [
+            (Some(settings.jobs_dir), "jobs"),
+            (url_file, "url"),
+            (ca_file, "ca.pem"),
+            (cert_file, "a.pem"),
+            (key_file, "../a.key"),
+        ] {
+            let path = path.unwrap();
+            assert!(path.is_absolute() && path.ends_with(end), "{path:?}");
+        }
     }
 
     #[test]
@@ -183,11 +198,11 @@ mod tests {
         let file = folder.path().join("url");
         std::fs::write(&file, "redis://:hunter2@localhost\n").unwrap();
         let settings = load(Some(&format!("[redis]\nurl_file = {file:?}\n")), &[], &Overrides::new()).unwrap();
-        assert_eq!(settings.redis.url().unwrap().expose_secret(), "redis://:hunter2@localhost");
+        assert_eq!(settings.redis.server().unwrap().url.expose_secret(), "redis://:hunter2@localhost");
         let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
         assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
         let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
-        let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.url().unwrap_err();
+        let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.server().err().unwrap();
         assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
     }
 }

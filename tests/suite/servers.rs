@@ -1,46 +1,26 @@
 //! Real servers for the tests: started on demand, once for each test process, and gone with it.
-//!
-//! A server runs under a small shell that holds the other end of a pipe. When the test process ends, in whatever way,
-//! the pipe closes, and the shell kills the server and removes its folder.
 
 use std::{
-    env, fs, io,
-    net::TcpListener,
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs,
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
 };
 
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::sync::OnceCell;
 
-/// How long a server may take to start on a busy machine.
-const START: Duration = Duration::from_secs(60);
+mod authority;
+mod supervisor;
 
-/// Setting up may have children of its own, which the group's TERM ends; the shell does not heed it by then.
-const SUPERVISOR: &str = r#"
-folder=$1 signal=$2 setup=$3
-shift 3
-(
-    eval "$setup" || { echo "setup failed"; exit 1; }
-    : >"$folder/started"
-    exec "$@"
-) </dev/null >"$folder/log" 2>&1 &
-cat >/dev/null
-trap '' TERM
-kill -s "$signal" $!
-kill -s TERM 0
-wait
-[ -e "$folder/started" ] || sleep 1
-rm -rf "$folder"
-"#;
+pub use authority::{Authority, Certificate};
+pub use supervisor::unprivileged;
+use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, supervise, wait_until};
 
 const SET_UP_POSTGRES: &str = r#"
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync &&
-printf '%s\n' "host all locked 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
+printf '%s\n' "hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-full" \
+    "host all locked,warmd 127.0.0.1/32 scram-sha-256" "local all all trust" "host all all 127.0.0.1/32 trust" \
     >"$folder/data/pg_hba.conf"
 "#;
 
@@ -55,6 +35,16 @@ pub struct TestDatabase {
     _folder: Option<TempDir>,
 }
 
+/// A server of a test's own with a certificate for `localhost`, reached there and, by another name, at 127.0.0.1.
+pub struct TlsServer {
+    pub port: u16,
+    /// The URL of its socket, where its administrator needs neither TLS nor a password.
+    pub administrator: String,
+    /// What it shows to clients; the names of these files are its own.
+    pub certificate: Certificate,
+    _server: Server,
+}
+
 /// A Redis server of a test's own, so that it may flush, configure and stop it.
 pub struct TestRedis {
     pub url: String,
@@ -62,34 +52,22 @@ pub struct TestRedis {
     _server: Server,
 }
 
-struct Server {
-    supervisor: Child,
-    folder: PathBuf,
-    port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.supervisor.stdin.take());
-        let _ = self.supervisor.wait();
-    }
-}
-
-/// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`.
+/// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`, and `warmd`, whom a
+/// test may create.
 pub async fn postgres() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    let server = SERVER.get_or_init(start_postgres).await;
+    let server = SERVER.get_or_init(|| start_postgres(&[])).await;
     let base = format!("postgres://postgres@127.0.0.1:{}", server.port);
     let name = fresh_name();
     execute(&format!("{base}/postgres"), &format!("CREATE DATABASE {name}")).await;
     TestDatabase { url: format!("{base}/{name}"), _folder: None }
 }
 
-/// A fresh MariaDB database; the user `locked` has the password `right`, the user `warmd` has none and all rights.
+/// A fresh MariaDB database; the user `locked` has the password `right`, the user `tester` has none and all rights.
 pub async fn mariadb() -> TestDatabase {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    let server = SERVER.get_or_init(start_mariadb).await;
-    let base = format!("mysql://warmd@127.0.0.1:{}", server.port);
+    let server = SERVER.get_or_init(|| start_mariadb(&[])).await;
+    let base = format!("mysql://tester@127.0.0.1:{}", server.port);
     let name = fresh_name();
     execute(&base, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
     TestDatabase { url: format!("{base}/{name}"), _folder: None }
@@ -130,12 +108,20 @@ pub async fn redis() -> TestRedis {
     TestRedis { url: format!("redis+unix://{}", socket.display()), socket, _server: server }
 }
 
+/// A database of this name on the same server.
+pub async fn named(database: &TestDatabase, name: &str) -> TestDatabase {
+    execute(&database.url, &format!("CREATE DATABASE {name}")).await;
+    let base = database.url.rsplit_once('/').unwrap().0;
+    TestDatabase { url: format!("{base}/{name}"), _folder: None }
+}
+
 /// Runs SQL, any number of statements, with all rights.
 pub async fn execute(url: &str, sql: &str) {
     try_execute(url, sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
 
-async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
+/// The same, where it may fail.
+pub async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     match url.split_once(':').unwrap().0 {
         "postgres" => _ = sql.execute(&mut sqlx::PgConnection::connect(url).await?).await?,
@@ -151,7 +137,81 @@ fn fresh_name() -> String {
     format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn start_postgres() -> Server {
+/// A PostgreSQL server that takes client certificates of the same authority, and asks the user `certified` for one.
+pub async fn postgres_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue_to("postgres", "localhost");
+    let options = [
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", certificate.certificate),
+        format!("ssl_key_file={}", certificate.key),
+        format!("ssl_ca_file={}", authority.certificate()),
+    ];
+    let server = start_postgres(&options).await;
+    TlsServer { port: server.port, administrator: postgres_socket(&server), certificate, _server: server }
+}
+
+fn postgres_socket(server: &Server) -> String {
+    format!("postgres://postgres@{}:{}/postgres", path(&server.folder).replace('/', "%2F"), server.port)
+}
+
+/// A MariaDB server that takes client certificates of the same authority.
+pub async fn mariadb_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue_to("mysql", "localhost");
+    let options = [
+        format!("--ssl-cert={}", certificate.certificate),
+        format!("--ssl-key={}", certificate.key),
+        format!("--ssl-ca={}", authority.certificate()),
+    ];
+    let server = start_mariadb(&options).await;
+    TlsServer { port: server.port, administrator: mariadb_socket(&server), certificate, _server: server }
+}
+
+fn mariadb_socket(server: &Server) -> String {
+    format!("mysql://root@localhost/mysql?socket={}", server.folder.join("mariadb.sock").display())
+}
+
+/// A Redis server that takes client certificates of the same authority, and asks for none.
+pub async fn redis_with_tls(authority: &Authority) -> TlsServer {
+    let certificate = authority.issue("localhost");
+    let server = on_free_port(async |port| {
+        let folder = own_folder(None);
+        let socket = folder.join("redis.sock");
+        let (port_text, authority) = (port.to_string(), authority.certificate());
+        let command = [
+            "redis-server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--tls-port",
+            &port_text,
+            "--tls-cert-file",
+            &certificate.certificate,
+            "--tls-key-file",
+            &certificate.key,
+            "--tls-ca-cert-file",
+            &authority,
+            "--tls-auth-clients",
+            "optional",
+            "--unixsocket",
+            path(&socket),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            path(&folder),
+        ];
+        let server = supervise(&folder, "KILL", None, port, "true", &command);
+        let listens = || async { std::os::unix::net::UnixStream::connect(&socket).is_ok() };
+        wait_until(&server, listens).await.map(|()| server)
+    })
+    .await;
+    let administrator = format!("redis+unix://{}", server.folder.join("redis.sock").display());
+    TlsServer { port: server.port, administrator, certificate, _server: server }
+}
+
+async fn start_postgres(options: &[String]) -> Server {
     let user = unprivileged("postgres");
     let programs = newest_postgres();
     on_free_port(async |port| {
@@ -179,22 +239,23 @@ async fn start_postgres() -> Server {
             "-c",
             "max_connections=200",
         ];
+        let options = options.iter().flat_map(|option| ["-c", option]);
+        let command: Vec<&str> = command.into_iter().chain(options).collect();
         // QUIT is an immediate shutdown, which takes the server's own children along.
         let server = supervise(&folder, "QUIT", user, port, SET_UP_POSTGRES, &command);
-        let url = format!("postgres://postgres@{}:{port}/postgres", path(&folder).replace('/', "%2F"));
+        let url = postgres_socket(&server);
         let locked = "CREATE ROLE locked LOGIN PASSWORD 'right'";
         wait_until(&server, || async { try_execute(&url, locked).await.is_ok() }).await.map(|()| server)
     })
     .await
 }
 
-async fn start_mariadb() -> Server {
+async fn start_mariadb(options: &[String]) -> Server {
     let user = unprivileged("mysql");
     on_free_port(async |port| {
         let folder = own_folder(user);
         let data = format!("--datadir={}", folder.join("data").display());
-        let socket = folder.join("mariadb.sock");
-        let socket_option = format!("--socket={}", socket.display());
+        let socket_option = format!("--socket={}", folder.join("mariadb.sock").display());
         let port_option = format!("--port={port}");
         let pid_option = format!("--pid-file={}", folder.join("pid").display());
         let command = [
@@ -212,100 +273,14 @@ async fn start_mariadb() -> Server {
             "--innodb-buffer-pool-size=64M",
             "--max-connections=200",
         ];
+        let command: Vec<&str> = command.into_iter().chain(options.iter().map(String::as_str)).collect();
         let server = supervise(&folder, "KILL", user, port, SET_UP_MARIADB, &command);
-        let url = format!("mysql://root@localhost/mysql?socket={}", socket.display());
-        let users = "CREATE USER warmd@'%'; GRANT ALL ON *.* TO warmd@'%'; \
+        let url = mariadb_socket(&server);
+        let users = "CREATE USER tester@'%'; GRANT ALL ON *.* TO tester@'%' WITH GRANT OPTION; \
                      CREATE USER locked@'%' IDENTIFIED BY 'right'";
         wait_until(&server, || async { try_execute(&url, users).await.is_ok() }).await.map(|()| server)
     })
     .await
-}
-
-/// Starts a server on a port that was free a moment ago, again when another process was faster.
-async fn on_free_port(start: impl AsyncFn(u16) -> Result<Server, String>) -> Server {
-    for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        match start(port).await {
-            Ok(server) => return server,
-            Err(log) if log.contains("already in use") => {}
-            Err(log) => panic!("the server does not start:\n{log}"),
-        }
-    }
-    panic!("no free port");
-}
-
-/// Asks until the answer is yes. Only the server's own socket is asked: on its port, another server may be.
-async fn wait_until<F: Future<Output = bool>>(server: &Server, ready: impl Fn() -> F) -> Result<(), String> {
-    let deadline = Instant::now() + START;
-    while !ready().await {
-        let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
-        let hopeless = ["already in use", "setup failed"].iter().any(|words| log.contains(words));
-        if hopeless || Instant::now() > deadline {
-            return Err(log);
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-fn supervise(
-    folder: &Path,
-    signal: &str,
-    user: Option<(u32, u32)>,
-    port: u16,
-    setup: &str,
-    command: &[&str],
-) -> Server {
-    let mut supervisor = Command::new("sh");
-    supervisor.args(["-c", SUPERVISOR, "supervisor", path(folder), signal, setup]).args(command);
-    supervisor.env("programs", newest_postgres()).current_dir(folder);
-    supervisor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // A process group of its own: Ctrl-C is for the tests, which then close the pipe.
-    supervisor.process_group(0);
-    if let Some((user, group)) = user {
-        supervisor.uid(user).gid(group);
-    }
-    let supervisor = supervisor.spawn().unwrap();
-    Server { supervisor, folder: folder.to_owned(), port }
-}
-
-/// The user that a server runs as when the tests run as root, which PostgreSQL refuses.
-fn unprivileged(name: &str) -> Option<(u32, u32)> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let find = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    find(name).or_else(|| find("nobody"))
-}
-
-/// A folder that its server's supervisor removes.
-fn own_folder(user: Option<(u32, u32)>) -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("warmd-").tempdir().unwrap().keep();
-    if let Some((user, group)) = user {
-        std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
-    }
-    folder
-}
-
-/// Debian keeps the servers of each version out of the path.
-fn newest_postgres() -> PathBuf {
-    let version = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
-    let installed = fs::read_dir("/usr/lib/postgresql").map(|entries| entries.flatten().map(|entry| entry.path()));
-    let newest = installed.into_iter().flatten().filter(|path| version(path).is_some()).max_by_key(version);
-    if let Some(newest) = newest {
-        return newest.join("bin");
-    }
-    let paths = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&paths).find(|path| path.join("initdb").exists()).unwrap_or_default()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().ok_or_else(|| io::Error::other("not UTF-8")).unwrap()
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use warmd::{
 
 use crate::{
     servers,
-    world::{World, secret},
+    world::{World, secret, server},
 };
 
 const USERS: &str = r#"
@@ -258,7 +258,7 @@ async fn a_redis_user_without_rights_is_told_in_the_servers_words() {
     let mut world = World::new().await;
     world.redis_command::<String>(&["ACL", "SETUSER", "weak", "on", ">x", "+@all", "~other:*"]).await;
     let url = format!("{}?user=weak&pass=x", world.redis.url);
-    world.around.store = Store::connect(&secret(&url), Duration::from_secs(5)).await.unwrap();
+    world.around.store = Store::connect(&server(&url)).await.unwrap();
     let record = world.run(&world.job(USERS)).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Redis)));
     let error = record.first_error.unwrap();

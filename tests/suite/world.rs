@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use warmd::{
-    cache::{Keyspace, Overlong, Store},
+    cache::{Keyspace, Overlong, Server, Store},
     database::Database,
     job::{self, Dialects, Job},
     problems::Problems,
@@ -49,7 +49,7 @@ impl World {
     /// A database that is set up already, and a Redis of its own.
     pub async fn on(database: TestDatabase) -> Self {
         let redis = servers::redis().await;
-        let store = Store::connect(&secret(&redis.url), Duration::from_secs(10)).await.unwrap();
+        let store = Store::connect(&server(&redis.url)).await.unwrap();
         let around = Surroundings {
             database: Database::new(&secret(&database.url)).unwrap(),
             statement_timeout: Duration::from_secs(60),
@@ -130,4 +130,9 @@ impl World {
 
 pub fn secret(text: &str) -> SecretString {
     SecretString::from(text.to_owned())
+}
+
+/// A Redis server as the settings describe it.
+pub fn server(url: &str) -> Server {
+    Server { url: secret(url), certificates: None, response_timeout: Duration::from_secs(10) }
 }

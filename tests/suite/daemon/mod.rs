@@ -50,14 +50,14 @@ async fn stuck(world: &World) {
 }
 
 /// A daemon that tells this test, in systemd's place, how it is.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     heard: mpsc::Receiver<(DateTime<Utc>, String)>,
     told: Vec<(DateTime<Utc>, String)>,
 }
 
 impl Daemon {
-    fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Self {
+    pub fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = warmd(world, &["run"]);
         command.envs(variables.iter().copied());
         Self::spawn(world, name, command)
@@ -84,7 +84,7 @@ impl Daemon {
     }
 
     /// Waits until the daemon says something with these words; gives the whole of it.
-    fn until(&mut self, words: &str) -> String {
+    pub fn until(&mut self, words: &str) -> String {
         loop {
             let told = self.heard.recv_timeout(PATIENCE);
             let told = told.unwrap_or_else(|_| panic!("no `{words}` in {:#?}", self.told));
@@ -95,7 +95,7 @@ impl Daemon {
         }
     }
 
-    fn ready(mut self) -> Self {
+    pub fn ready(mut self) -> Self {
         self.until("READY=1");
         self
     }
@@ -106,13 +106,13 @@ impl Daemon {
         self.told.iter().find(|(_, told)| told.contains("READY=1")).map(|(at, _)| *at)
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     /// Ends it as systemd does; its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
         self.ended()
     }
@@ -148,7 +148,7 @@ fn records(world: &World) -> Vec<Value> {
 }
 
 /// Waits until it is so.
-async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !is_so().await {
         assert!(start.elapsed() < PATIENCE, "{what}: in vain");

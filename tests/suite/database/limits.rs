@@ -327,7 +327,7 @@ async fn a_server_out_of_reach_is_named_and_secrets_are_not() {
     let error = database("sqlite:///nowhere/shop.db").connect().await.err().unwrap();
     assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(error.message.contains("/nowhere/shop.db"), "{error}");
-    for (database, user) in [(postgres().await, "postgres"), (mariadb().await, "warmd")] {
+    for (database, user) in [(postgres().await, "postgres"), (mariadb().await, "tester")] {
         let url = database.url.replace(&format!("{user}@"), "locked:hunter2@");
         let error = super::database(&url).connect().await.err().unwrap();
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
