@@ -295,6 +295,15 @@ enum RowKind {
 }
 
 impl Row {
+    /// The moment in column `index` (from 0) in Unix seconds, where it can be had without looking at the value as a
+    /// [`Cell`]: millions of events have one each.
+    pub fn unix_seconds(&self, index: usize) -> Option<i64> {
+        match &self.0 {
+            RowKind::Postgres(row, kinds) => postgres::unix_seconds(row, index, kinds),
+            RowKind::MySql(_) | RowKind::Sqlite(..) => None,
+        }
+    }
+
     /// The value of column `index` (from 0).
     pub fn cell(&self, index: usize) -> Result<Cell<'_>, Error> {
         match &self.0 {

@@ -8,15 +8,33 @@ use crate::id::{Id, IdRef};
 /// Dense numbers for ids, in the order of arrival. Only the first sight of a text allocates.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
+    /// The numbers of the small integers, which most ids are, by the integer: a look into a table where a hash would
+    /// have to be probed.
+    small: Vec<u32>,
     ints: FxHashMap<i64, u32>,
     texts: FxHashMap<Box<str>, u32>,
 }
 
+/// Integers below have their place in the table: four megabytes at most.
+const SMALL: i64 = 1 << 20;
+
+/// No number: memory ends long before the 2^31 ids that an event has room for.
+const NONE: u32 = u32::MAX;
+
 impl Interner {
     pub fn index(&mut self, id: IdRef<'_>) -> u32 {
-        // Memory ends long before the 2^31 ids that an event has room for.
         let next = (self.ints.len() + self.texts.len()) as u32;
         match id {
+            IdRef::Int(value) if (0..SMALL).contains(&value) => {
+                let place = value as usize;
+                if self.small.len() <= place {
+                    self.small.resize((place + 1).next_power_of_two(), NONE);
+                }
+                if self.small[place] == NONE {
+                    self.small[place] = *self.ints.entry(value).or_insert(next);
+                }
+                self.small[place]
+            }
             IdRef::Int(value) => *self.ints.entry(value).or_insert(next),
             IdRef::Text(text) => match self.texts.get(text) {
                 Some(index) => *index,

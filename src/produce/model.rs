@@ -167,7 +167,10 @@ fn push_event(
     };
     let at = match columns.at {
         None => now.timestamp(),
-        Some(column) => unix_seconds(&cell(column)?)?,
+        Some(column) => match row.unix_seconds(column) {
+            Some(seconds) => seconds,
+            None => unix_seconds(&cell(column)?)?,
+        },
     };
     let weight = match columns.weight {
         None => 1.0,

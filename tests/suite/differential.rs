@@ -45,8 +45,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 7] =
-        [Kind::Int, Kind::Text, Kind::Decimal, Kind::Double, Kind::Bool, Kind::Moment, Kind::Json];
+    const ALL: [Kind; 7] = [Kind::Int, Kind::Text, Kind::Decimal, Kind::Double, Kind::Bool, Kind::Moment, Kind::Json];
 
     fn declared(self, engine: &str) -> &'static str {
         match (self, engine) {
@@ -92,7 +91,8 @@ impl Kind {
                 (value.to_owned(), false, value.to_owned())
             }
             Kind::Moment => {
-                let day = format!("{:04}-{:02}-{:02}", 1900 + random.below(200), 1 + random.below(12), 1 + random.below(28));
+                let day =
+                    format!("{:04}-{:02}-{:02}", 1900 + random.below(200), 1 + random.below(12), 1 + random.below(28));
                 let time = format!("{:02}:{:02}:{:02}", random.below(24), random.below(60), random.below(60));
                 (format!("{day} {time}"), true, format!("\"{day}T{time}\""))
             }
@@ -208,7 +208,11 @@ async fn every_way_from_any_schema_to_values_gives_what_the_plain_way_gives_in_e
                     let expected = if key.ends_with('3') { "mine" } else { expected };
                     let found = world.get(key).await;
                     let url = &world.database.url;
-                    assert_eq!(found.as_deref(), Some(expected), "{key}, round {round}, batch {batch}, {url}, {jobs:?}");
+                    assert_eq!(
+                        found.as_deref(),
+                        Some(expected),
+                        "{key}, round {round}, batch {batch}, {url}, {jobs:?}"
+                    );
                 }
             }
         }

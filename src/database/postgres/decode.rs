@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::{Row as _, ValueRef as _, postgres::PgRow};
 
-use crate::database::{Cell, Error};
+use crate::database::{Cell, Error, moment};
 
 /// What a type's text form means.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +75,15 @@ pub(in crate::database) fn cell<'r>(row: &'r PgRow, index: usize, kinds: &[Kind]
     }
     let text = value.as_str().map_err(|error| failed(error.to_string()))?;
     kind.cell(text).map_err(failed)
+}
+
+/// The moment in a column, in Unix seconds, where it is a timestamp in the ordinary form.
+pub(in crate::database) fn unix_seconds(row: &PgRow, index: usize, kinds: &[Kind]) -> Option<i64> {
+    // The session's time zone is UTC.
+    let (Kind::Timestamp | Kind::TimestampTz) = kinds.get(index)? else { return None };
+    let (moment, rest) = moment::plain(row.try_get_raw(index).ok()?.as_str().ok()?)?;
+    matches!(rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit()), "" | "+00")
+        .then(|| moment.and_utc().timestamp())
 }
 
 /// `2026-03-29 00:30:00.5` with a `T`; `infinity` has no time of day.

@@ -26,7 +26,7 @@ mod decode;
 mod encode;
 mod types;
 
-pub(super) use decode::{Kind, cell};
+pub(super) use decode::{Kind, cell, unix_seconds};
 use types::Types;
 
 /// What every session is set to.
