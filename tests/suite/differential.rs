@@ -27,9 +27,14 @@ impl Random {
             'a', 'Z', '0', ' ', '"', '\\', '\'', '/', '\n', '\r', '\t', '\u{1}', '\u{1f}', '\u{7f}', 'é', '😀',
             '\u{2028}', '\u{202e}', '{', '}', ':', '?', '$', '%', ';', '-',
         ];
-        // Most texts are plain, and some are long.
-        let (all, longest) = self.of(&[(&ALL[..4], 40), (&ALL[..4], 3000), (ALL, 40), (ALL, 3000)]);
-        (0..self.below(longest)).map(|_| self.of(all)).collect()
+        // Plain, full of everything, or plain but for one; some are long.
+        let longest = self.of(&[40, 3000]);
+        let all = self.of(&[&ALL[..4], ALL]);
+        let mut text: String = (0..self.below(longest)).map(|_| self.of(all)).collect();
+        if self.below(2) == 0 {
+            text.push(self.of(ALL));
+        }
+        text
     }
 }
 
