@@ -65,3 +65,22 @@ impl Interner {
         (ids.into_iter().map(|(id, _)| id).collect(), positions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_number_wherever_it_is_kept() {
+        let mut interner = Interner::default();
+        let mut index = |id: i64| interner.index(IdRef::Int(id));
+        let numbers = [0, 5, SMALL - 1, SMALL, -1, i64::MIN, i64::MAX, 5, SMALL, -1].map(&mut index);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 1, 3, 4]);
+        assert_eq!((interner.index(IdRef::Text("5")), interner.index(IdRef::Text("5"))), (7, 7));
+        let (ids, positions) = interner.sorted();
+        assert!(ids.is_sorted());
+        assert_eq!(ids[positions[1] as usize], Id::Int(5));
+        assert_eq!(ids[positions[7] as usize], Id::Text("5".into()));
+        assert_eq!(positions[5], 0);
+    }
+}
