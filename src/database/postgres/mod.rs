@@ -106,12 +106,12 @@ impl Session {
         let opened = self.open(statement, arguments, &plain, limit).await;
         let (columns, kinds) = self.rolled_back(opened).await?;
         let spent = started.elapsed();
-        let mut fetching = Fetching { place: self.place.clone(), kinds: kinds.into(), limit, spent };
+        let fetching = Fetching { place: self.place.clone(), kinds: kinds.into(), limit, spent };
         let mut connection = self.connection.take().ok_or_else(given_up)?;
         Ok(Rows::new(columns, limit, move |outbox| async move {
             // A task of its own, so that the server works on the next rows while these are being used.
             let task = tokio::spawn(async move {
-                let fetched = fetching.to_end(&mut connection, outbox).await;
+                let fetched = fetching.run(&mut connection, outbox).await;
                 (connection, fetched)
             });
             let (connection, fetched) = AbortOnDropHandle::new(task).await.map_err(|_| given_up())?;
@@ -278,7 +278,7 @@ struct Fetching {
 impl Fetching {
     /// Reads the cursor to its end. A fetch is read at once, whoever waits for its rows: the server counts the time in
     /// which it cannot send.
-    async fn to_end(&mut self, connection: &mut PgConnection, outbox: Outbox) -> Result<(), Error> {
+    async fn run(mut self, connection: &mut PgConnection, outbox: Outbox) -> Result<(), Error> {
         let mut count = FIRST_FETCH;
         loop {
             let started = Instant::now();
