@@ -81,16 +81,23 @@ fn make_absolute(table: &mut toml::Table, folder: &Path) {
     }
 }
 
+/// What `config` says of a value, with the setting in front and in the words of a mistake in a file.
 fn environment_words(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match message.strip_prefix("unknown field") {
-        Some(_) => {
-            let word = quoted.next().unwrap_or_default().to_owned();
-            let known: Vec<&str> = quoted.collect();
-            unknown("setting", &word, &known)
-        }
-        None => message.to_owned(),
+    let (what, setting) = match message.rsplit_once(" for key `") {
+        Some((what, setting)) => (what, setting.trim_end_matches('`')),
+        None => (message, ""),
+    };
+    let mut quoted = what.split('`').skip(1).step_by(2);
+    if what.starts_with("unknown field") {
+        let word = quoted.next().unwrap_or_default().to_owned();
+        let known: Vec<&str> = quoted.collect();
+        return unknown("setting", &word, &known);
     }
+    let what = match what.split_once(" does not have variant constructor ") {
+        Some((_, word)) => format!("unknown value `{word}`; config/default.toml names those that there are"),
+        None => what.to_owned(),
+    };
+    if setting.is_empty() { what } else { format!("`{setting}`: {what}") }
 }
 
 #[cfg(test)]
@@ -172,6 +179,28 @@ mod tests {
     fn unknown_variables_are_refused_with_the_likely_meant_one() {
         let error = load(None, &[("WARMD__REDIS__KEY_PREFX", "x")], &Overrides::new()).unwrap_err();
         assert_eq!(error, "environment: unknown setting `key_prefx`, did you mean `key_prefix`?");
+        let error = load(None, &[("WARMD__SCHEDULER__GRACE", "30s")], &Overrides::new()).unwrap_err();
+        let known = "known here: `instance`, `lease`, `shutdown_grace`";
+        assert_eq!(error, format!("environment: unknown setting `grace`; {known}"));
+    }
+
+    #[test]
+    fn values_of_variables_that_are_not_valid_are_told_with_their_setting() {
+        for (variable, value, expected) in [
+            (
+                "WARMD__LOG__FORMAT",
+                "xml",
+                "`log.format`: unknown value `xml`; config/default.toml names those that there are",
+            ),
+            (
+                "WARMD__SCHEDULER__SHUTDOWN_GRACE",
+                "30",
+                "`scheduler.shutdown_grace`: bad duration `30`: it has no unit; did you mean `30s` or `30m`?",
+            ),
+        ] {
+            let error = load(None, &[(variable, value)], &Overrides::new()).unwrap_err();
+            assert_eq!(error, format!("environment: {expected}"));
+        }
     }
 
     #[test]
