@@ -212,7 +212,7 @@ fn scores_are_those_worked_out_by_hand() {
 
 #[test]
 fn only_the_most_recent_items_of_a_user_tell_what_to_recommend() {
-    // a goes with x and b with y; user 9 had to do with a some days ago, and with b now.
+    // a goes with x and b with y; user 9 had to do with a some days ago, and with b and something else now.
     let lists = |longest| {
         let mut builder = Interactions::builder();
         for (user, item) in [(1, "a"), (1, "x"), (2, "a"), (2, "x"), (3, "b"), (3, "y"), (4, "b"), (4, "y")] {
@@ -220,12 +220,13 @@ fn only_the_most_recent_items_of_a_user_tell_what_to_recommend() {
         }
         builder.push(9, "a", NOW - 9 * DAY, 1.0, true);
         builder.push(9, "b", NOW, 1.0, true);
+        builder.push(9, "c", NOW, 1.0, true);
         let model = Model::new(builder.build(NOW, Decay::NONE, Decay::NONE, longest));
         model.lists(&[None], 4, true).swap_remove(4).swap_remove(0)
     };
-    let (all, last) = (lists(2), lists(1));
-    assert_eq!((all[0].0, all[1].0, all[0].1), (2, 3, all[1].1));
-    assert_eq!((last[0].0, last[1].0, last.len()), (3, 2, 2), "what was purchased stays out, also what does not count");
+    let (all, last) = (lists(3), lists(2));
+    assert_eq!((all[0].0, all[1].0, all[0].1), (3, 4, all[1].1));
+    assert_eq!((last[0].0, last[1].0, last.len()), (4, 3, 2), "what was purchased stays out, also what does not count");
     assert!(last[0].1 > 2.0 * last[1].1, "{last:?}");
 }
 
