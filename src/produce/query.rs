@@ -158,7 +158,7 @@ struct Explosion {
     /// Columns of the key's variables.
     keys: Vec<(String, usize)>,
     values: Members,
-    /// The values of this batch, one behind the other: an allocation for each would cost as much as writing it.
+    /// The values of this batch, one behind the other, instead of an allocation for each.
     bytes: Vec<u8>,
     /// The list that rows are being gathered for; its value ends where `bytes` does.
     open: Option<Part>,
