@@ -26,8 +26,7 @@ use crate::{
 /// The records of past runs. Connects when it is first needed, and again when the connection broke.
 pub struct History {
     url: SecretString,
-    engine: Engine,
-    /// For the words of a failed connection: nothing is read through it.
+    /// Which engine it is, and the words of a failed connection: nothing is read through it.
     database: Database,
     session: Mutex<Session>,
 }
@@ -103,7 +102,7 @@ impl History {
             None => default_url()?,
         };
         let database = Database::new(&url).map_err(|error| anyhow::anyhow!("history: {error}"))?;
-        Ok(Some(Self { url, engine: database.engine(), database, session: Mutex::default() }))
+        Ok(Some(Self { url, database, session: Mutex::default() }))
     }
 
     /// Keeps a record: now, or together with a later one when the database cannot be reached. A broken history fails no
@@ -251,17 +250,17 @@ impl History {
     /// Connects, and makes the table when there is none.
     async fn connect(&self) -> anyhow::Result<AnyConnection> {
         let url = self.url.expose_secret();
-        if self.engine == Engine::Sqlite {
+        if self.database.engine() == Engine::Sqlite {
             create_file(url).await?;
         }
         let any = url.replacen("mariadb://", "mysql://", 1);
         let connecting = async {
             let connection = AnyConnection::connect(&any).await.map_err(|error| self.database.out_of_reach(&error));
             let mut connection = connection.context("the history cannot be opened")?;
-            if self.engine == Engine::Sqlite {
+            if self.database.engine() == Engine::Sqlite {
                 sqlx::query(SMALL_CACHE).execute(&mut connection).await?;
             }
-            for sql in tables(self.engine) {
+            for sql in tables(self.database.engine()) {
                 let made = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await;
                 made.context("the history's table cannot be made")?;
             }
@@ -274,7 +273,7 @@ impl History {
     }
 
     fn placeholders(&self, sql: &str) -> String {
-        if self.engine != Engine::Postgres {
+        if self.database.engine() != Engine::Postgres {
             return sql.to_owned();
         }
         let mut pieces = sql.split('?');

@@ -18,6 +18,13 @@ pub fn plain(text: &str) -> Option<(NaiveDateTime, &str)> {
     Some((date.and_hms_opt(number(11..13)?, number(14..16)?, number(17..19)?)?, &text[19..]))
 }
 
+/// The moment in Unix seconds, where the text is in that form, in UTC or without a zone; fractions are dropped.
+pub fn unix_seconds(text: &str) -> Option<i64> {
+    let (moment, rest) = plain(text)?;
+    let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    matches!(zone, "" | "Z" | "+00" | "+00:00").then(|| moment.and_utc().timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

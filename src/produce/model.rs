@@ -210,12 +210,8 @@ fn unix_seconds(cell: &Cell<'_>) -> Result<i64, String> {
 }
 
 fn parse_moment(text: &str) -> Option<i64> {
-    let fast = || {
-        let (moment, rest) = moment::plain(text)?;
-        let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-        matches!(zone, "" | "Z" | "+00:00").then(|| moment.and_utc().timestamp())
-    };
-    fast().or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp())).or_else(|| {
+    let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp());
+    moment::unix_seconds(text).or_else(zoned).or_else(|| {
         NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|day| NaiveDateTime::from(day).and_utc().timestamp())
     })
 }

@@ -81,9 +81,7 @@ pub(in crate::database) fn cell<'r>(row: &'r PgRow, index: usize, kinds: &[Kind]
 pub(in crate::database) fn unix_seconds(row: &PgRow, index: usize, kinds: &[Kind]) -> Option<i64> {
     // The session's time zone is UTC.
     let (Kind::Timestamp | Kind::TimestampTz) = kinds.get(index)? else { return None };
-    let (moment, rest) = moment::plain(row.try_get_raw(index).ok()?.as_str().ok()?)?;
-    matches!(rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit()), "" | "+00")
-        .then(|| moment.and_utc().timestamp())
+    moment::unix_seconds(row.try_get_raw(index).ok()?.as_str().ok()?)
 }
 
 /// `2026-03-29 00:30:00.5` with a `T`; `infinity` has no time of day.
