@@ -173,6 +173,7 @@ impl Reader {
         let mut listened_to = true;
         while listened_to && let Some(row) = rows.next().await? {
             self.meter.rows.add(1);
+            self.meter.database_bytes.add(row.size());
             match step(&mut state, &row) {
                 Ok(None) => {}
                 Ok(Some(item)) => {

@@ -42,6 +42,9 @@ pub struct Record {
     pub queries: u64,
     /// Rows read from it.
     pub rows: u64,
+    /// Bytes of the values in those rows, as the database sent them. Older records do not tell.
+    #[serde(default)]
+    pub database_bytes: u64,
     /// Seconds that batches spent waiting for the database, added up over all of them.
     pub database_seconds: f64,
     /// Seconds of computing, added up likewise.
@@ -81,6 +84,7 @@ impl Record {
             bytes: 0,
             queries: 0,
             rows: 0,
+            database_bytes: 0,
             database_seconds: 0.0,
             compute_seconds: 0.0,
             redis_seconds: 0.0,
@@ -270,6 +274,8 @@ pub struct Meter {
     pub queries: Count,
     /// Rows read.
     pub rows: Count,
+    /// Bytes of the values read.
+    pub database_bytes: Count,
     /// Microseconds in the database.
     pub database: Count,
     /// Microseconds of computing.

@@ -315,6 +315,7 @@ impl Run<'_> {
             bytes: self.meter.bytes.get(),
             queries: self.meter.queries.get(),
             rows: self.meter.rows.get(),
+            database_bytes: self.meter.database_bytes.get(),
             database_seconds: self.meter.database.seconds(),
             compute_seconds: self.meter.compute.seconds(),
             redis_seconds: self.meter.redis.seconds(),

@@ -157,6 +157,7 @@ pub fn log_run(record: &Record) {
                 bytes = record.bytes,
                 queries = record.queries,
                 rows = record.rows,
+                database_bytes = record.database_bytes,
                 database_seconds = record.database_seconds,
                 compute_seconds = record.compute_seconds,
                 redis_seconds = record.redis_seconds,

@@ -84,8 +84,8 @@ measure_warmd() { # WHAT JOBS_FOLDER DATABASE_URL EXPECTED_KEYS [ARGUMENT]...
 CREATE TABLE runs AS SELECT value AS run FROM json_each(readfile('$work/out'), '\$.runs');
 SELECT 'outcome', group_concat(DISTINCT run ->> 'outcome') FROM runs;
 WITH metrics (metric) AS (
-    VALUES ('keys'), ('fresh'), ('written'), ('bytes'), ('queries'), ('rows'), ('seconds'), ('database_seconds'),
-        ('compute_seconds'), ('redis_seconds'), ('throttle_seconds')
+    VALUES ('keys'), ('fresh'), ('written'), ('bytes'), ('queries'), ('rows'), ('database_bytes'), ('seconds'),
+        ('database_seconds'), ('compute_seconds'), ('redis_seconds'), ('throttle_seconds')
 )
 SELECT metric, sum(run ->> metric) FROM runs, metrics GROUP BY metric;
 SQLITE

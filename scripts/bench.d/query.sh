@@ -231,7 +231,7 @@ SQL
     echo "From the records of warmd; seconds in the database and in Redis are added up over batches beside each other:"
     echo
     table <<SQL
-SELECT what, statements, "per 1,000 keys", rows, bytes, "database s", "redis s"
+SELECT what, statements, "per 1,000 keys", rows, "bytes read", bytes, "database s", "redis s"
 FROM lines
 WHERE section = 'query' AND has_record
 ORDER BY place;

@@ -77,7 +77,7 @@ SQL
     echo "From the records of warmd; seconds of batches beside each other are added up:"
     echo
     table <<SQL
-SELECT what, statements, "per 1,000 keys", rows, bytes, "database s", "compute s", "redis s"
+SELECT what, statements, "per 1,000 keys", rows, "bytes read", bytes, "database s", "compute s", "redis s"
 FROM lines
 WHERE section = 'recommend' AND has_record
 ORDER BY place;

@@ -56,7 +56,7 @@ TEXT
 SELECT what, "keys/s", "min..max",
     (SELECT printf('%,d (%,d..%,d)', ratio, low, high) FROM ratios AS r WHERE r.section = l.section AND r.what = l.what
         AND r.metric = 'keys_per_second' AND r.reference = 'a loop') AS 'to the loop',
-    seconds, "its CPU s", "PostgreSQL CPU s", "Redis CPU s", "peak MB", statements, "per 1,000 keys", rows, bytes,
+    seconds, "its CPU s", "PostgreSQL CPU s", "Redis CPU s", "peak MB", statements, "per 1,000 keys", rows, "bytes read", bytes,
     "database s", "compute s", "redis s"
 FROM lines AS l
 WHERE section = 'retail'

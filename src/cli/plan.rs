@@ -163,6 +163,7 @@ fn print_json(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collision
                 "bytes": record.bytes,
                 "queries": record.queries,
                 "rows": record.rows,
+                "database_bytes": record.database_bytes,
                 "seconds_at_quota": time_at_quota(job, process, record).map(|time| time.as_secs()),
                 "first_error": record.first_error,
             })

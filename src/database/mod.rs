@@ -304,6 +304,15 @@ impl Row {
         }
     }
 
+    /// The bytes of all values, in the form in which they came.
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            RowKind::Postgres(row, _) => postgres::size(row),
+            RowKind::MySql(row) => mysql::size(row),
+            RowKind::Sqlite(row, _) => sqlite::size(row),
+        }
+    }
+
     /// The value of column `index` (from 0).
     pub fn cell(&self, index: usize) -> Result<Cell<'_>, Error> {
         match &self.0 {

@@ -201,6 +201,12 @@ pub(super) fn cell(row: &MySqlRow, index: usize) -> Result<Cell<'_>, Error> {
     })
 }
 
+/// The bytes of a row's values, in the protocol's binary form.
+pub(super) fn size(row: &MySqlRow) -> usize {
+    let value = |index| <&[u8] as Decode<MySql>>::decode(row.try_get_raw(index).ok()?).ok().map(<[u8]>::len);
+    (0..row.len()).filter_map(value).sum()
+}
+
 /// Little-endian two's complement of any width.
 fn signed(bytes: &[u8]) -> i64 {
     let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);

@@ -10,8 +10,8 @@ use std::{
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 use futures_util::TryStreamExt as _;
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
-    Statement as _, TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, Connection as _, Decode, Executor as _, Row as _, SqlSafeStr as _,
+    Sqlite, Statement as _, TypeInfo as _, ValueRef as _,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow},
 };
 
@@ -270,6 +270,20 @@ pub(super) fn cell<'r>(row: &'r SqliteRow, index: usize, declared: &[Declared]) 
         "BLOB" => Cell::bytes(row.try_get_unchecked(index).map_err(failed)?),
         _ => text(row.try_get_unchecked(index).map_err(failed)?, declared),
     })
+}
+
+/// The bytes of a row's values: eight for a number.
+pub(super) fn size(row: &SqliteRow) -> usize {
+    let value = |index| {
+        let value = row.try_get_raw(index).ok()?;
+        // Asked for its bytes, a number would be turned into text.
+        match value.type_info().name() {
+            "NULL" => None,
+            "INTEGER" | "REAL" => Some(8),
+            _ => <&[u8] as Decode<Sqlite>>::decode(value).ok().map(<[u8]>::len),
+        }
+    };
+    (0..row.len()).filter_map(value).sum()
 }
 
 fn text(text: &str, declared: Declared) -> Cell<'_> {

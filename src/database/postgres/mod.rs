@@ -291,7 +291,7 @@ impl Fetching {
             let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
             while let Some(row) = stream.try_next().await.map_err(|error| Error::running(&error, &self.place))? {
                 got += 1;
-                let size = size(&row, &self.kinds);
+                let size = size(&row) + 16 * row.len();
                 bytes += size;
                 held_bytes += size;
                 held.push(Row(RowKind::Postgres(row, Arc::clone(&self.kinds))));
@@ -321,13 +321,8 @@ fn milliseconds(limit: Duration) -> u128 {
     limit.as_millis().clamp(1, 2_000_000_000)
 }
 
-/// About how many bytes a row has; looks only at values that can be long.
-fn size(row: &PgRow, kinds: &[Kind]) -> usize {
-    let long = |(index, kind): (usize, &Kind)| match kind {
-        Kind::Bool | Kind::Int | Kind::Timestamp | Kind::TimestampTz => None,
-        Kind::Number | Kind::Bytes | Kind::Json | Kind::Array(..) | Kind::Text => row.try_get_raw(index).ok(),
-    };
-    let values = kinds.iter().enumerate().filter_map(long);
-    let bytes: usize = values.map(|value| value.as_bytes().map_or(0, <[u8]>::len)).sum();
-    bytes + 16 * row.len()
+/// The bytes of a row's values, as text.
+pub(super) fn size(row: &PgRow) -> usize {
+    let value = |index| row.try_get_raw(index).ok()?.as_bytes().ok().map(<[u8]>::len);
+    (0..row.len()).filter_map(value).sum()
 }

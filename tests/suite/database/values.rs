@@ -319,3 +319,22 @@ fn differences<'a>(expected: &'a [String], found: &'a [String]) -> Vec<(&'a str,
     let pairs = expected.iter().zip(found).filter(|(expected, found)| expected != found);
     pairs.map(|(expected, found)| (expected.as_str(), found.as_str())).collect()
 }
+
+#[tokio::test]
+async fn a_row_knows_the_bytes_of_its_values() {
+    // The number is text in PostgreSQL, four bytes in MariaDB, and eight in SQLite.
+    let cases = [
+        (postgres().await, "SELECT 'äöü' AS a, 12345::bigint AS b, NULL::text AS c", 6 + 5),
+        (mariadb().await, "SELECT 'äöü' AS a, CAST(12345 AS SIGNED) AS b, NULL AS c", 6 + 4),
+        (sqlite().await, "SELECT 'äöü' AS a, 12345 AS b, NULL AS c", 6 + 8),
+    ];
+    for (database, sql, bytes) in cases {
+        let mut connection = connect(&database.url).await;
+        let statement = statement(&database.url, sql);
+        let mut rows = connection.query(&statement, &Arguments::new(), LONG).await.unwrap();
+        let row = rows.next().await.unwrap().unwrap();
+        assert_eq!(row.size(), bytes, "{sql}");
+        // Nothing was turned into something else by being measured.
+        assert_eq!(row.cell(1).unwrap().text().unwrap(), "12345");
+    }
+}
