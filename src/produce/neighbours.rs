@@ -91,11 +91,7 @@ impl Neighbours {
             .map_init(
                 || (Sums::new(size), Best::new(k)),
                 |(sums, best), row| {
-                    for &(column, weight) in rows.row(row) {
-                        for &(other, other_weight) in columns.row(column as usize) {
-                            sums.add(other, weight * other_weight);
-                        }
-                    }
+                    sums.add_rows(rows.row(row), &columns);
                     sums.clear(place[row]);
                     sums.drain(best, &busiest, &shown);
                     (best.take(), rows.row(row).iter().map(|&(_, weight)| weight * weight).sum())
@@ -122,10 +118,39 @@ struct Sums {
 
 impl Sums {
     const BLOCK: usize = 64;
+    const BESIDE: usize = 4;
 
     fn new(size: usize) -> Self {
         let blocks = size.div_ceil(Self::BLOCK);
         Self { sums: vec![[0.0; Self::BLOCK]; blocks], marked: vec![false; blocks] }
+    }
+
+    /// Adds the rows of some columns, each times a weight. Some go side by side, because what they wait for is memory:
+    /// one after the other, each would wait alone.
+    fn add_rows(&mut self, columns: &[Scored], rows: &Csr) {
+        let (groups, rest) = columns.as_chunks::<{ Self::BESIDE }>();
+        for group in groups {
+            let beside = group.map(|(column, weight)| (rows.row(column as usize), weight));
+            let shortest = beside.iter().map(|(row, _)| row.len()).min().unwrap_or(0);
+            let beside = beside.map(|(row, weight)| (row.split_at(shortest), weight));
+            for at in 0..shortest {
+                for ((row, _), weight) in &beside {
+                    self.add(row[at].0, weight * row[at].1);
+                }
+            }
+            for ((_, row), weight) in beside {
+                self.add_row(row, weight);
+            }
+        }
+        for &(column, weight) in rest {
+            self.add_row(rows.row(column as usize), weight);
+        }
+    }
+
+    fn add_row(&mut self, row: &[Scored], weight: f32) {
+        for &(place, own) in row {
+            self.add(place, weight * own);
+        }
     }
 
     fn add(&mut self, place: u32, amount: f32) {
