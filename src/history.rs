@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -20,6 +21,7 @@ use tokio::sync::Mutex;
 use crate::{
     database::{Database, Engine},
     record::{Outcome, Record},
+    run::Past,
     settings::HistorySettings,
 };
 
@@ -185,11 +187,16 @@ impl History {
             .collect()
     }
 
-    /// How long runs of a job take that have something to write: the longest of the last ten, for safety.
-    pub async fn expected_duration(&self, job: &str) -> anyhow::Result<Duration> {
+    /// What the last runs of a job tell the next one: how long they take that have something to write, the longest of the
+    /// last ten for safety, and how many keys the last one had that looked at all.
+    pub async fn past(&self, job: &str) -> anyhow::Result<Past> {
         let records = self.newest(Some(job), 10).await?;
+        let whole = || records.iter().filter(|record| record.outcome == Outcome::Ok && !record.restricted);
         let working = records.iter().filter(|record| record.counts.written > 0 && record.outcome == Outcome::Ok);
-        Ok(Duration::from_secs_f64(working.map(|record| record.seconds).fold(0.0, f64::max)))
+        Ok(Past {
+            expected: Duration::from_secs_f64(working.map(|record| record.seconds).fold(0.0, f64::max)),
+            keys: whole().next().map(|record| record.counts.keys),
+        })
     }
 
     /// The newest tick of a job that has a record.
@@ -297,6 +304,10 @@ fn is_refused(error: &anyhow::Error) -> bool {
     database_error(error).and_then(|error| error.code()).is_some_and(|code| code.starts_with("22"))
 }
 
+fn is_busy(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5")
+}
+
 fn text(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -322,6 +333,10 @@ async fn create_file(url: &str) -> anyhow::Result<()> {
     }
     let shown = file.display().to_string();
     let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(PATIENCE);
-    options.connect().await.with_context(|| format!("cannot open the history at {shown}"))?;
+    // Two that make the file at the same moment get in each other's way, and SQLite does not wait then.
+    let pauses =
+        ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_times(6).with_jitter();
+    let open = || options.connect();
+    open.retry(pauses).when(is_busy).await.with_context(|| format!("cannot open the history at {shown}"))?;
     Ok(())
 }

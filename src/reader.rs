@@ -1,11 +1,13 @@
 //! One run's access to its database: connections reused, statements throttled and counted, passing errors retried.
 
 use std::{
+    hash::BuildHasher as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use crate::{
     job::Sql,
     problems::nearest,
     record::{Cause, Failure, Meter},
-    throttle::Throttles,
+    throttle::{Strain, Throttles},
 };
 
 /// Reads for one run, or for one `plan` or `check`.
@@ -125,10 +127,15 @@ impl Reader {
             let began = Instant::now();
             let mut held_back = Duration::ZERO;
             let attempt = self.attempt(sql, arguments, &start, &mut step, out, (&mut sent, &mut held_back)).await;
+            let took = began.elapsed().saturating_sub(held_back);
             // Also an attempt that failed has kept the database busy.
-            self.meter.database.add_time(began.elapsed().saturating_sub(held_back));
+            self.meter.database.add_time(took);
             let error = match attempt {
                 Ok(Attempt::Done(state)) => {
+                    // What is streamed takes as long as there is much of it.
+                    if out.is_none() {
+                        self.throttles.answered(Strain::Database, FxBuildHasher.hash_one(&sql.text), began, took);
+                    }
                     self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
                     return Ok(state);
                 }
@@ -230,7 +237,7 @@ impl Reader {
 }
 
 /// Half a second, doubling, five times: a failover takes some seconds, and the run's own time limit bounds the rest.
-fn delays() -> ExponentialBackoff {
+pub(crate) fn delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(Duration::from_secs(10))

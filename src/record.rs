@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::throttle::BackedOff;
+
 /// One run, told once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -21,6 +23,9 @@ pub struct Record {
     pub instance: String,
     /// Why it ran.
     pub trigger: Trigger,
+    /// It was about some targets only (`--only`), which says nothing about the job's size.
+    #[serde(default)]
+    pub restricted: bool,
     /// The tick that it belongs to, for scheduled runs.
     pub scheduled: Option<DateTime<Utc>>,
     /// When it began.
@@ -53,6 +58,9 @@ pub struct Record {
     pub redis_seconds: f64,
     /// Seconds of waiting for a quota, added up likewise.
     pub throttle_seconds: f64,
+    /// Seconds of the run with fewer batches at once than configured, by the reason.
+    #[serde(default)]
+    pub backed_off: BackedOff,
     /// Seconds from start to end.
     pub seconds: f64,
     /// Keys written a second, over the whole run.
@@ -74,6 +82,7 @@ impl Record {
             job: job.to_owned(),
             instance: instance.to_owned(),
             trigger: if tick.is_some() { Trigger::Schedule } else { Trigger::Manual },
+            restricted: false,
             scheduled: tick,
             started,
             finished,
@@ -89,6 +98,7 @@ impl Record {
             compute_seconds: 0.0,
             redis_seconds: 0.0,
             throttle_seconds: 0.0,
+            backed_off: BackedOff::new(),
             seconds: (finished - started).as_seconds_f64(),
             keys_per_second: 0.0,
         }
@@ -159,6 +169,12 @@ pub enum Cause {
     RedisUnreachable,
     /// Redis refused a command.
     Redis,
+    /// Redis has no room left, or less than `max_memory` leaves it.
+    Memory,
+    /// The run would have written more than its `max_bytes`.
+    MaxBytes,
+    /// There was so much less than before that it is not to be trusted (`max_shrink`).
+    Shrunk,
     /// Single targets failed.
     Targets,
     /// The run took longer than its `timeout`.
@@ -181,6 +197,9 @@ impl fmt::Display for Cause {
             Self::Data => "data",
             Self::RedisUnreachable => "redis_unreachable",
             Self::Redis => "redis",
+            Self::Memory => "memory",
+            Self::MaxBytes => "max_bytes",
+            Self::Shrunk => "shrunk",
             Self::Targets => "targets",
             Self::Timeout => "timeout",
             Self::Shutdown => "shutdown",
@@ -243,6 +262,9 @@ pub struct Counts {
     pub failed: u64,
     /// Of the fresh: present without TTL, so another owner's, and left alone.
     pub foreign: u64,
+    /// Beside all these: removed, because no target leads to them any more. Older records do not tell.
+    #[serde(default)]
+    pub pruned: u64,
 }
 
 /// The counters of a run under way: shared by its batches, read by the progress display.
@@ -268,6 +290,8 @@ pub struct Meter {
     pub failed: Count,
     /// See [`Counts::foreign`].
     pub foreign: Count,
+    /// See [`Counts::pruned`].
+    pub pruned: Count,
     /// Bytes of the values written.
     pub bytes: Count,
     /// Statements sent.
@@ -334,6 +358,7 @@ impl Meter {
             empty: self.empty.get(),
             failed: self.failed.get(),
             foreign: self.foreign.get(),
+            pruned: self.pruned.get(),
         };
         counts.unreached = counts.keys.saturating_sub(counts.fresh + counts.stale + counts.missing + counts.invalid);
         counts

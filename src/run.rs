@@ -10,6 +10,7 @@
 //! or none, and one write pipeline. Memory is bounded by the batches and the model.
 
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,8 +24,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::{Keyspace, Store},
-    database::Database,
+    cache::{Index, Keyspace, Store},
+    database::{Database, LoadLimits},
     job::{Job, Kind, duration::Span, margin},
     produce::Producer,
     reader::Reader,
@@ -34,8 +35,13 @@ use crate::{
 };
 
 mod batch;
+mod guard;
+mod load;
+mod prune;
 
 use batch::Batch;
+use guard::{Budget, Room, Shrinkage};
+use load::Gate;
 
 /// What a run finds around it.
 pub struct Surroundings {
@@ -43,10 +49,14 @@ pub struct Surroundings {
     pub database: Database,
     /// The longest statement.
     pub statement_timeout: Duration,
+    /// How busy the database may be for batches to begin.
+    pub load_limits: LoadLimits,
     /// Where entries go.
     pub store: Store,
     /// How keys look.
     pub keyspace: Keyspace,
+    /// The share of Redis's `maxmemory` that may be in use, 0.0 to 1.0.
+    pub max_memory: Option<f64>,
     /// The quotas of the whole process.
     pub throttle: Arc<Throttle>,
     /// Who runs.
@@ -78,8 +88,8 @@ pub struct Request {
     pub force: bool,
     /// Everything but the writing.
     pub dry: bool,
-    /// How long recent runs took.
-    pub expected: Duration,
+    /// What is known of the runs before.
+    pub past: Past,
     /// Tells the run to end.
     pub stop: Stop,
     /// Keeps the keys that the run is about, for a comparison between jobs.
@@ -96,11 +106,20 @@ impl Request {
             only: Vec::new(),
             force: false,
             dry: false,
-            expected: Duration::ZERO,
+            past: Past::default(),
             stop: Stop::default(),
             keys_seen: None,
         }
     }
+}
+
+/// What a run may know of those before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Past {
+    /// How long they took.
+    pub expected: Duration,
+    /// How many keys the last one had that was about all of the job's.
+    pub keys: Option<u64>,
 }
 
 struct Run<'r> {
@@ -116,6 +135,14 @@ struct Run<'r> {
     /// The time until the next run can have renewed a key, for `refresh = "auto"`.
     until_renewed: Option<Duration>,
     first_error: Mutex<Option<String>>,
+    /// Why nothing more is written.
+    refusal: Mutex<Option<Failure>>,
+    gate: Gate,
+    room: Room,
+    budget: Budget,
+    shrinkage: Shrinkage,
+    /// Of a job that prunes.
+    index: Option<Index>,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
 }
@@ -129,7 +156,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         queries_per_second: job.limits.queries_per_second,
         concurrency: Some(job.limits.concurrency),
     };
-    let throttles = Arc::new(Throttles::new(Arc::new(Throttle::new(quotas)), Arc::clone(&around.throttle)));
+    let throttles = Arc::new(Throttles::new(&job.name, quotas, Arc::clone(&around.throttle)));
     let stop = request.stop.shutdown.child_token();
     let reader = Arc::new(Reader::new(
         around.database.clone(),
@@ -139,6 +166,8 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         Arc::clone(&throttles),
         Arc::clone(meter),
     ));
+    // Fewer keys are what was asked for.
+    let past_keys = request.past.keys.filter(|_| request.only.is_empty());
     let run = Run {
         job,
         around,
@@ -148,14 +177,26 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         reader,
         meter: Arc::clone(meter),
         stop,
-        until_renewed: until_renewed(job, started, request.expected),
+        until_renewed: until_renewed(job, started, request.past.expected),
         first_error: Mutex::new(None),
+        refusal: Mutex::new(None),
+        gate: Gate::new(around.load_limits),
+        room: Room::new(around.max_memory),
+        budget: Budget::new(job.limits.max_bytes.map(NonZeroU64::get)),
+        shrinkage: Shrinkage::new((!request.force && !request.dry).then_some(job.max_shrink), past_keys),
+        index: job.prune.then(|| Index::new(&around.keyspace.prefix, &job.name, started, job.ttl.longest)),
         mostly_absent: AtomicBool::new(false),
     };
-    let ending = run.under_time_limit().await;
+    let mut ending = run.under_time_limit().await;
+    if ending.is_ok() {
+        ending = run.prune().await;
+    }
     run.reader.close().await;
     run.record(started, clock.elapsed(), ending)
 }
+
+/// Batches that are held back, at most: some megabytes.
+const MOST_HELD: usize = 16;
 
 /// The next tick, the time that a run takes, and a margin.
 fn until_renewed(job: &Job, now: DateTime<Utc>, expected: Duration) -> Option<Duration> {
@@ -175,6 +216,7 @@ impl Run<'_> {
             biased;
             // What is under way is dropped: the server ends a statement whose client has gone.
             () = stop.at_once.cancelled() => return Ok(()),
+            () = self.watch_load() => return Ok(()),
             result = &mut batches => match result {
                 // The server ended the statement at the run's time limit, a moment before the clock here did.
                 Err(_) if self.reader.time_is_over() => {}
@@ -210,6 +252,7 @@ impl Run<'_> {
             }
         };
         let feed = async {
+            self.gate.passed(&self.stop).await;
             feed.await?;
             self.meter.complete.store(!self.stop.is_cancelled(), Ordering::Relaxed);
             Ok(())
@@ -250,24 +293,57 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Hands batches on until the run is told to stop.
+    /// Hands batches on until the run is told to stop. The first ones are held back until there are as many keys as must
+    /// be, so that a run of suspiciously few writes nothing.
     async fn forward<T>(
         &self,
         mut from: mpsc::Receiver<Vec<T>>,
         to: &mpsc::Sender<Batch>,
         wrap: impl Fn(Vec<T>) -> Batch,
     ) {
+        let mut held = Vec::new();
+        let mut holds = self.shrinkage.fewest_keys() > 0;
         while let Some(items) = from.recv().await {
-            if self.stop.is_cancelled() || to.send(wrap(items)).await.is_err() {
-                break;
+            held.push(items);
+            holds = holds && self.meter.keys.get() < self.shrinkage.fewest_keys() && held.len() < MOST_HELD;
+            if holds {
+                continue;
+            }
+            for items in held.drain(..) {
+                if self.stop.is_cancelled() || to.send(wrap(items)).await.is_err() {
+                    return;
+                }
             }
         }
+        if self.stop.is_cancelled() {
+            return;
+        }
+        match self.shrinkage.of_keys(self.meter.keys.get()) {
+            Some(why) => self.refuse(Cause::Shrunk, why),
+            None => {
+                for items in held {
+                    let _ = to.send(wrap(items)).await;
+                }
+            }
+        }
+    }
+
+    /// Writes nothing more, for this reason: the first one counts.
+    fn refuse(&self, cause: Cause, message: String) {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.get_or_insert(Failure { cause, message });
+        self.stop.cancel();
+    }
+
+    /// Whether all targets are known.
+    fn is_complete(&self) -> bool {
+        self.meter.complete.load(Ordering::Relaxed)
     }
 
     /// Why the run ended before it was done, when it was told to.
     fn cut_short(&self, counts: Counts) -> Option<Cause> {
         let stop = &self.request.stop;
-        if counts.unreached == 0 && self.meter.complete.load(Ordering::Relaxed) {
+        if counts.unreached == 0 && self.is_complete() {
             return None;
         }
         match stop.shutdown.is_cancelled() || stop.at_once.is_cancelled() {
@@ -285,6 +361,7 @@ impl Run<'_> {
         let drops = ending.is_err() || self.request.stop.at_once.is_cancelled();
         counts.failed += if drops { dropped } else { 0 };
         let cut_short = self.cut_short(counts);
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (outcome, cause) = match &ending {
             // It would have been tried again, and was told to end instead.
             Err(Failure { cause: Cause::DatabaseUnreachable | Cause::RedisUnreachable, .. }) if cut_short.is_some() => {
@@ -292,6 +369,9 @@ impl Run<'_> {
             }
             Err(failure) if counts.written > 0 => (Outcome::Partial, Some(failure.cause)),
             Err(failure) => (Outcome::Failed, Some(failure.cause)),
+            Ok(()) if let Some(refusal) = &refusal => {
+                (if counts.written > 0 { Outcome::Partial } else { Outcome::Refused }, Some(refusal.cause))
+            }
             Ok(()) if cut_short.is_some() => (Outcome::Interrupted, cut_short),
             Ok(()) if counts.failed > 0 && counts.written + counts.fresh > 0 => {
                 (Outcome::Partial, Some(Cause::Targets))
@@ -305,12 +385,13 @@ impl Run<'_> {
             job: self.job.name.clone(),
             instance: self.around.instance.clone(),
             trigger: self.request.trigger,
+            restricted: !self.request.only.is_empty(),
             scheduled: self.request.scheduled,
             started,
             finished: Utc::now(),
             outcome,
             cause,
-            first_error: ending.err().map(|failure| failure.message).or(first_error),
+            first_error: ending.err().or(refusal).map(|failure| failure.message).or(first_error),
             counts,
             bytes: self.meter.bytes.get(),
             queries: self.meter.queries.get(),
@@ -320,6 +401,7 @@ impl Run<'_> {
             compute_seconds: self.meter.compute.seconds(),
             redis_seconds: self.meter.redis.seconds(),
             throttle_seconds: self.throttles.waited().as_secs_f64(),
+            backed_off: self.throttles.backed_off().into_iter().chain(self.gate.closed()).collect(),
             seconds,
             keys_per_second: if seconds > 0.0 { counts.written as f64 / seconds } else { 0.0 },
         }

@@ -8,13 +8,16 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use url::Url;
 
 use crate::{
     cache::{Keyspace, Overlong},
-    database::{Database, Engine},
-    job::{Dialects, duration::Span},
+    database::{Database, Engine, LoadLimits},
+    job::{
+        Dialects,
+        duration::{Percent, Span},
+    },
     problems::{Problems, unknown},
     telemetry,
     throttle::Quotas,
@@ -58,6 +61,10 @@ pub struct DatabaseSettings {
     pub url_file: Option<PathBuf>,
     /// The server ends a statement that takes longer.
     pub statement_timeout: Span,
+    /// Batches wait while a replica lags behind by more.
+    pub max_replica_lag: Option<Span>,
+    /// Batches wait while more connections than these are at work.
+    pub max_active_connections: Option<NonZeroU32>,
 }
 
 /// Where entries go.
@@ -83,6 +90,30 @@ pub struct RedisSettings {
     pub overlong_keys: Overlong,
     /// A server that does not answer for this long counts as gone.
     pub response_timeout: Span,
+    /// Nothing is written where more than this share of `maxmemory` would be in use.
+    pub max_memory: MaxMemory,
+}
+
+/// The share of `maxmemory` that may be in use, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MaxMemory(pub Option<f64>);
+
+impl<'de> Deserialize<'de> for MaxMemory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "off" => Ok(Self(None)),
+            text => text.parse().map(|Percent(share)| Self(Some(share))).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl Serialize for MaxMemory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(share) => serializer.collect_str(&Percent(share)),
+            None => serializer.serialize_str("off"),
+        }
+    }
 }
 
 /// Quotas of the whole process.
@@ -166,7 +197,13 @@ impl Default for Settings {
 
 impl Default for DatabaseSettings {
     fn default() -> Self {
-        Self { url: None, url_file: None, statement_timeout: Span(Duration::from_secs(300)) }
+        Self {
+            url: None,
+            url_file: None,
+            statement_timeout: Span(Duration::from_secs(300)),
+            max_replica_lag: None,
+            max_active_connections: None,
+        }
     }
 }
 
@@ -182,6 +219,7 @@ impl Default for RedisSettings {
             max_key_length: 200,
             overlong_keys: Overlong::Md5,
             response_timeout: Span(Duration::from_secs(10)),
+            max_memory: MaxMemory(Some(0.9)),
         }
     }
 }
@@ -234,8 +272,8 @@ impl Settings {
         }
     }
 
-    /// The database of a job.
-    pub fn database(&self, name: Option<&str>) -> Result<(Database, Duration), String> {
+    /// The database of a job, and how it is to be treated.
+    pub fn database(&self, name: Option<&str>) -> Result<(Database, &DatabaseSettings), String> {
         let (place, settings) = match name {
             None => ("database.url".to_owned(), &self.database),
             Some(name) => {
@@ -245,7 +283,7 @@ impl Settings {
             }
         };
         match settings.open(&place)? {
-            Some(database) => Ok((database, settings.statement_timeout.0)),
+            Some(database) => Ok((database, settings)),
             None => Err(format!("no database: set `{place}` in the settings, {}, or --database", variable(&place))),
         }
     }
@@ -293,9 +331,21 @@ impl Settings {
 
 impl DatabaseSettings {
     fn open(&self, place: &str) -> Result<Option<Database>, String> {
-        match secret(place, self.url.as_ref(), self.url_file.as_deref())? {
-            Some(url) => Database::new(&url).map(Some).map_err(|error| format!("`{place}`: {}", error.message)),
-            None => Ok(None),
+        let Some(url) = secret(place, self.url.as_ref(), self.url_file.as_deref())? else { return Ok(None) };
+        let database = Database::new(&url).map_err(|error| format!("`{place}`: {}", error.message))?;
+        if database.engine() == Engine::Sqlite && self.load_limits().is_any() {
+            let place = place.trim_end_matches("url");
+            let name = if self.max_replica_lag.is_some() { "max_replica_lag" } else { "max_active_connections" };
+            return Err(format!("`{place}{name}`: SQLite has neither replicas nor connections"));
+        }
+        Ok(Some(database))
+    }
+
+    /// How busy it may be for batches to begin.
+    pub fn load_limits(&self) -> LoadLimits {
+        LoadLimits {
+            replica_lag: self.max_replica_lag.map(|Span(lag)| lag),
+            active_connections: self.max_active_connections.map(NonZeroU32::get),
         }
     }
 }

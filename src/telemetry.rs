@@ -117,7 +117,13 @@ pub fn run_words(record: &Record) -> String {
         error => {
             let (written, fresh) = (counts.written, counts.fresh);
             let keys = if written == 1 { "key" } else { "keys" };
-            let words = format!("{job}: {outcome}, {written} {keys} written, {fresh} fresh in {seconds:.2}s");
+            let mut words = format!("{job}: {outcome}, {written} {keys} written, {fresh} fresh in {seconds:.2}s");
+            if counts.pruned > 0 {
+                words.push_str(&format!(", {} removed", counts.pruned));
+            }
+            for (strain, seconds) in &record.backed_off {
+                words.push_str(&format!(", backed off for {seconds:.1}s from {}", strain.name()));
+            }
             error.as_ref().map_or(words.clone(), |error| format!("{words}: {error}"))
         }
     }

@@ -1,9 +1,10 @@
-//! How fast: quotas per job and for the whole process, of which the stricter wins.
+//! How fast: quotas per job and for the whole process, of which the stricter wins, and less when a server is slow.
 
 use std::{
+    collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex as StdMutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,11 +13,22 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-/// Three quotas: keys and statements a second, and batches at once.
+mod pace;
+
+pub use pace::{BackedOff, Strain};
+use pace::{Pace, Place, Usual};
+
+/// The process's quotas: keys and statements a second, and batches at once; and what is usual for each of its jobs.
 pub struct Throttle {
+    rates: Rates,
+    slots: Option<Arc<Semaphore>>,
+    usual: StdMutex<HashMap<String, Arc<Usual>>>,
+}
+
+/// Quotas of keys and statements.
+struct Rates {
     keys: Option<Limiter>,
     queries: Option<Limiter>,
-    slots: Option<Arc<Semaphore>>,
 }
 
 /// The quotas that a [`Throttle`] keeps; `None` is unlimited.
@@ -34,53 +46,86 @@ impl Throttle {
     /// A throttle whose quotas are unused so far.
     pub fn new(quotas: Quotas) -> Self {
         Self {
-            keys: quotas.keys_per_second.map(Limiter::new),
-            queries: quotas.queries_per_second.map(Limiter::new),
+            rates: Rates::new(quotas),
             slots: quotas.concurrency.map(|slots| Arc::new(Semaphore::new(slots.get() as usize))),
+            usual: StdMutex::default(),
         }
+    }
+
+    fn usual(&self, job: &str) -> Arc<Usual> {
+        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(usual.entry(job.to_owned()).or_default())
     }
 }
 
-/// A job's throttle together with the process's; counts the time that was spent waiting.
+impl Rates {
+    fn new(quotas: Quotas) -> Self {
+        Self { keys: quotas.keys_per_second.map(Limiter::new), queries: quotas.queries_per_second.map(Limiter::new) }
+    }
+}
+
+/// The throttle of one run: the job's quotas together with the process's, and the pace that the servers bear. Counts the
+/// time that was spent waiting.
 pub struct Throttles {
-    both: [Arc<Throttle>; 2],
+    job: Rates,
+    process: Arc<Throttle>,
+    pace: Pace,
     waited_micros: AtomicU64,
 }
 
 /// The right to have one batch under way.
-pub struct Slot {
-    _permits: [Option<OwnedSemaphorePermit>; 2],
+pub struct Slot<'t> {
+    _place: Place<'t>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Batches at once of a run that does not say.
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
 impl Throttles {
-    /// The stricter of both wins.
-    pub fn new(job: Arc<Throttle>, process: Arc<Throttle>) -> Self {
-        Self { both: [job, process], waited_micros: AtomicU64::new(0) }
+    /// For a run of the job of this name. The stricter of both wins.
+    pub fn new(job: &str, quotas: Quotas, process: Arc<Throttle>) -> Self {
+        let pace = Pace::new(quotas.concurrency.unwrap_or(ONE).get(), process.usual(job));
+        Self { job: Rates::new(quotas), process, pace, waited_micros: AtomicU64::new(0) }
+    }
+
+    fn both(&self) -> [&Rates; 2] {
+        [&self.job, &self.process.rates]
     }
 
     /// Whether there is a limit on keys at all.
     pub fn limit_keys(&self) -> bool {
-        self.both.iter().any(|throttle| throttle.keys.is_some())
+        self.both().iter().any(|rates| rates.keys.is_some())
     }
 
     /// Waits for a place among the batches under way.
-    pub async fn slot(&self) -> Slot {
+    pub async fn slot(&self) -> Slot<'_> {
         let start = Instant::now();
-        let mut permits = [None, None];
-        for (throttle, permit) in self.both.iter().zip(&mut permits) {
-            if let Some(slots) = &throttle.slots {
-                // The semaphore is never closed, and without a permit there is no limit to keep.
-                *permit = Arc::clone(slots).acquire_owned().await.ok();
-            }
-        }
+        let place = self.pace.place().await;
+        let permit = match &self.process.slots {
+            // The semaphore is never closed, and without a permit there is no limit to keep.
+            Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
+            None => None,
+        };
         self.count(start);
-        Slot { _permits: permits }
+        Slot { _place: place, _permit: permit }
+    }
+
+    /// Takes note of how long a server took to answer, so that one that is slow gets fewer batches at once. `statement`
+    /// tells apart what takes its own time.
+    pub fn answered(&self, strain: Strain, statement: u64, asked: Instant, took: Duration) {
+        self.pace.answered(strain, statement, asked, took);
+    }
+
+    /// Seconds spent with fewer batches at once than configured, by the reason.
+    pub fn backed_off(&self) -> BackedOff {
+        self.pace.backed_off()
     }
 
     /// Waits until one statement may be sent.
     pub async fn query(&self) {
         let start = Instant::now();
-        for limiter in self.both.iter().filter_map(|throttle| throttle.queries.as_ref()) {
+        for limiter in self.both().iter().filter_map(|rates| rates.queries.as_ref()) {
             limiter.acquire(NonZeroU32::MIN).await;
         }
         self.count(start);
@@ -91,7 +136,8 @@ impl Throttles {
     /// Batches larger than the burst are so written piece by piece, at the pace of the quota.
     pub async fn keys(&self, wanted: NonZeroU32) -> NonZeroU32 {
         let start = Instant::now();
-        let limiters = || self.both.iter().filter_map(|throttle| throttle.keys.as_ref());
+        let both = self.both();
+        let limiters = || both.iter().filter_map(|rates| rates.keys.as_ref());
         let granted = limiters().map(|limiter| limiter.piece).fold(wanted, NonZeroU32::min);
         for limiter in limiters() {
             limiter.acquire(granted).await;
@@ -141,7 +187,7 @@ mod tests {
     use super::*;
 
     fn throttles(job: Quotas, process: Quotas) -> Throttles {
-        Throttles::new(Arc::new(Throttle::new(job)), Arc::new(Throttle::new(process)))
+        Throttles::new("job", job, Arc::new(Throttle::new(process)))
     }
 
     fn per_second(keys: u32) -> Quotas {
@@ -191,8 +237,8 @@ mod tests {
         let one = Quotas { concurrency: NonZeroU32::new(1), ..Quotas::default() };
         let process = Arc::new(Throttle::new(one));
         let (a, b) = (
-            Throttles::new(Arc::new(Throttle::new(Quotas::default())), Arc::clone(&process)),
-            Throttles::new(Arc::new(Throttle::new(Quotas::default())), process),
+            Throttles::new("a", Quotas::default(), Arc::clone(&process)),
+            Throttles::new("b", Quotas::default(), process),
         );
         let slot = a.slot().await;
         let waiting = tokio::time::timeout(Duration::from_millis(20), b.slot()).await;

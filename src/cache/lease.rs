@@ -140,7 +140,7 @@ fn names(prefix: &str, job: &str) -> (String, String) {
     (format!("{prefix}warmd:{{{job}}}:lease"), format!("{prefix}warmd:{{{job}}}:tick"))
 }
 
-fn millis(length: Duration) -> u64 {
+pub(super) fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 

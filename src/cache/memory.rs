@@ -1,19 +1,24 @@
 //! A store in this process, so that the demo needs nothing installed.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use moka::{Expiry, sync::Cache};
 
-use super::{Entry, Presence, Written};
+use super::{Entry, Indexed, Presence, Written};
 
 /// Entries with a life of their own each; clones share them.
 #[derive(Clone)]
 pub struct MemoryStore {
     entries: Cache<String, Stored>,
+    indexes: Arc<Mutex<Indexes>>,
 }
+
+/// The last run of each key, by the index's name.
+type Indexes = HashMap<String, HashMap<String, i64>>;
 
 #[derive(Clone)]
 struct Stored {
@@ -42,7 +47,7 @@ impl Expiry<String, Stored> for PerEntry {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { entries: Cache::builder().expire_after(PerEntry).build() }
+        Self { entries: Cache::builder().expire_after(PerEntry).build(), indexes: Arc::default() }
     }
 }
 
@@ -68,6 +73,29 @@ impl MemoryStore {
         let stored = self.entries.get(key)?;
         let left = stored.expires.saturating_duration_since(Instant::now());
         Some((stored.value.to_vec(), Presence::Expires(left)))
+    }
+
+    pub(super) fn remember(&self, index: &str, run: i64, keys: &[String]) {
+        self.indexes().entry(index.to_owned()).or_default().extend(keys.iter().map(|key| (key.clone(), run)));
+    }
+
+    pub(super) fn indexed(&self, index: &str, run: i64) -> Indexed {
+        let indexes = self.indexes();
+        let Some(keys) = indexes.get(index) else { return Indexed::default() };
+        let outdated = keys.values().filter(|last| **last < run).count();
+        Indexed { all: keys.len() as u64, outdated: outdated as u64 }
+    }
+
+    pub(super) fn prune(&self, index: &str, run: i64) -> (usize, u64) {
+        let mut indexes = self.indexes();
+        let Some(keys) = indexes.get_mut(index) else { return (0, 0) };
+        let outdated: Vec<String> = keys.extract_if(|_, last| *last < run).map(|(key, _)| key).collect();
+        let removed = outdated.iter().filter(|key| self.entries.remove(*key).is_some()).count();
+        (outdated.len(), removed as u64)
+    }
+
+    fn indexes(&self) -> MutexGuard<'_, Indexes> {
+        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,14 +6,18 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use secrecy::{ExposeSecret, SecretString};
 
+mod index;
 mod lease;
 mod memory;
 mod redis;
+mod usage;
 
 pub use self::redis::RedisStore;
 pub use ::redis::{ClientTlsConfig, TlsCertificates};
+pub use index::{Index, Indexed};
 pub use lease::{Claim, Claimed, Holder, Lease};
 pub use memory::MemoryStore;
+pub use usage::Usage;
 
 /// How keys look on this Redis, whatever the job.
 #[derive(Debug, Clone)]
@@ -85,6 +89,8 @@ pub enum Written {
     Stored,
     /// Somebody else was faster; theirs stays.
     Existed,
+    /// The server has no memory left for it, in its words.
+    NoRoom(String),
     /// The server refused it, in its words.
     Refused(String),
 }

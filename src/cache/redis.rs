@@ -50,7 +50,7 @@ impl RedisStore {
         // Without this the reply would be the first error without its words.
         pipeline.ignore_errors();
         let lives: Vec<RedisResult<i64>> = self.send(&pipeline).await?;
-        let life = |life: RedisResult<i64>| life.map(presence).map_err(|error| describe(&self.address, &error));
+        let life = |life: RedisResult<i64>| life.map(presence).map_err(|error| self.described(&error));
         lives.into_iter().map(life).collect()
     }
 
@@ -69,14 +69,15 @@ impl RedisStore {
         // A refused command must not hide what became of the others.
         pipeline.ignore_errors();
         let replies: Vec<RedisResult<Value>> = self.send(&pipeline).await?;
-        Ok(replies
-            .into_iter()
-            .map(|reply| match reply {
-                Ok(Value::Nil) => Written::Existed,
-                Ok(_) => Written::Stored,
-                Err(error) => Written::Refused(words(&error)),
-            })
-            .collect())
+        let written = |reply| match reply {
+            Ok(Value::Nil) => Ok(Written::Existed),
+            Ok(_) => Ok(Written::Stored),
+            // The server is loading, or has become a replica: that is not about this key.
+            Err(error) if is_transient(&error) => Err(self.described(&error)),
+            Err(error) if error.code() == Some("OOM") => Ok(Written::NoRoom(words(&error))),
+            Err(error) => Ok(Written::Refused(words(&error))),
+        };
+        replies.into_iter().map(written).collect()
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Presence)>, Error> {
@@ -84,6 +85,11 @@ impl RedisStore {
         pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key);
         let (value, life): (Option<Vec<u8>>, i64) = self.send(&pipeline).await?;
         Ok(value.map(|value| (value, presence(life))))
+    }
+
+    /// An error in words.
+    pub(super) fn described(&self, error: &RedisError) -> Error {
+        describe(&self.address, error)
     }
 
     /// Sends a pipeline. After a break the first call always fails, so that one is tried again; every command that we
@@ -99,7 +105,7 @@ impl RedisStore {
             )
             .when(|error: &RedisError| is_transient(error) && !error.is_timeout())
             .await
-            .map_err(|error| describe(&self.address, &error))
+            .map_err(|error| self.described(&error))
     }
 }
 
@@ -157,7 +163,7 @@ fn is_transient(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Io => true,
         ErrorKind::Server(_) => {
-            matches!(error.code(), Some("LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY"))
+            matches!(error.code(), Some("LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY" | "READONLY"))
         }
         _ => false,
     }

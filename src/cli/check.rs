@@ -75,14 +75,22 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
 
 /// Has the server prepare every statement of a job, and looks for the columns that the job needs.
 async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<usize, Abort> {
-    let (database, timeout) = setup.settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
-    let throttle = || Arc::new(Throttle::new(Quotas::default()));
+    let (database, treatment) = setup.settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
+    let limits = treatment.load_limits();
+    if limits.is_any() {
+        let mut connection = database.connect().await.map_err(Abort::unavailable)?;
+        if let Err(error) = connection.overload(&limits).await {
+            let why = format!("the database does not tell how busy it is: {error}");
+            problems.push("settings".as_ref(), why);
+        }
+        connection.close().await;
+    }
     let reader = Reader::new(
         database,
-        timeout,
+        treatment.statement_timeout.0,
         Instant::now() + Duration::from_secs(60),
         CancellationToken::new(),
-        Arc::new(Throttles::new(throttle(), throttle())),
+        Arc::new(Throttles::new(&job.name, Quotas::default(), Arc::new(Throttle::new(Quotas::default())))),
         Arc::new(Meter::default()),
     );
     let required = job.required_columns();

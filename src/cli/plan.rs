@@ -19,7 +19,7 @@ use super::{
 use crate::{
     job::{Job, duration::Span},
     record::{Meter, Record},
-    run,
+    run::{self, Past},
     throttle::Quotas,
 };
 
@@ -52,9 +52,9 @@ pub(super) async fn plan(global: &Global, options: &Options) -> Result<ExitCode,
     for (index, job) in jobs.iter().enumerate() {
         let Some(around) = connected.around(job) else { continue };
         request.keys_seen = Some(Mutex::new(Vec::new()));
-        request.expected = match &history {
-            Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
-            None => Duration::ZERO,
+        request.past = match &history {
+            Some(history) => history.past(&job.name).await.unwrap_or_default(),
+            None => Past::default(),
         };
         let meter = Arc::new(Meter::default());
         records.push(progress::show(&job.name, &meter, options.json, run::run(job, around, &request, &meter)).await);

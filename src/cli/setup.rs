@@ -110,12 +110,14 @@ pub(super) fn surroundings(
     store: &Store,
     throttle: &Arc<Throttle>,
 ) -> Result<Surroundings, Abort> {
-    let (database, statement_timeout) = settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
+    let (database, treatment) = settings.database(job.database.as_deref()).map_err(Abort::configuration)?;
     Ok(Surroundings {
         database,
-        statement_timeout,
+        statement_timeout: treatment.statement_timeout.0,
+        load_limits: treatment.load_limits(),
         store: store.clone(),
         keyspace: settings.keyspace(),
+        max_memory: settings.redis.max_memory.0,
         throttle: Arc::clone(throttle),
         instance: settings.instance(),
     })

@@ -14,7 +14,7 @@ use crate::{
     history::History,
     job::Job,
     record::{Cause, Failure, Meter, Outcome, Record},
-    run::{self, Request, Stop, Surroundings},
+    run::{self, Past, Request, Stop, Surroundings},
     telemetry,
 };
 
@@ -68,9 +68,9 @@ pub(super) async fn warm_all(
         if request.stop.shutdown.is_cancelled() {
             break;
         }
-        request.expected = match history {
-            Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
-            None => Duration::ZERO,
+        request.past = match history {
+            Some(history) => history.past(&job.name).await.unwrap_or_default(),
+            None => Past::default(),
         };
         let record = match claim(job, around, lease, &request.stop).await {
             Ok(Some(lease)) => {
@@ -189,6 +189,12 @@ pub(super) fn print_notes(record: &Record) {
     if counts.foreign > 0 {
         let keys = table::count(counts.foreign, "key");
         eprintln!("{}: {keys} without TTL, so another owner's, left alone", record.job);
+    }
+    if counts.pruned > 0 {
+        eprintln!("{}: {} removed, to which no target leads any more", record.job, table::count(counts.pruned, "key"));
+    }
+    for (strain, seconds) in &record.backed_off {
+        eprintln!("{}: backed off for {seconds:.1}s from {}", record.job, strain.name());
     }
     if counts.keys == 0 && record.outcome == Outcome::Ok {
         eprintln!("{}: no targets, so nothing is warm; look at the target statements and their windows", record.job);

@@ -18,6 +18,7 @@ mod cell;
 mod failure;
 mod float;
 mod lexer;
+mod load;
 pub(crate) mod moment;
 mod mysql;
 mod postgres;
@@ -27,6 +28,7 @@ mod statement;
 mod url;
 
 pub use cell::Cell;
+pub use load::{LoadLimits, Overload};
 pub use rows::Rows;
 pub use statement::{Parameter, Statement};
 

@@ -43,6 +43,10 @@ impl Session {
         Ok(Self { connection, place: place.to_owned(), usable: true, mariadb, limit: None })
     }
 
+    pub fn parts(&mut self) -> (&mut MySqlConnection, &str) {
+        (&mut self.connection, &self.place)
+    }
+
     pub async fn close(self) {
         let _ = self.connection.close().await;
     }

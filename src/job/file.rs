@@ -48,11 +48,16 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
         ttl: ttl?,
         refresh: file.refresh.unwrap_or_default(),
         empty: file.empty.unwrap_or_default(),
+        max_shrink: file.max_shrink.map_or(DEFAULT_MAX_SHRINK, |Percent(share)| share),
+        prune: file.prune.unwrap_or_default(),
         targets: targets?,
         kind: kind?.0,
         limits: limits?,
     })
 }
+
+/// A tenth of yesterday is rarely what anybody wants.
+const DEFAULT_MAX_SHRINK: f64 = 0.9;
 
 /// More batches at once than any database has connections for.
 const MOST_CONCURRENCY: u32 = 256;
@@ -93,6 +98,7 @@ impl Reader<'_, '_> {
             concurrency: concurrency?,
             timeout: timeout?,
             batch: batch?,
+            max_bytes: table.max_bytes,
         })
     }
 

@@ -1,6 +1,11 @@
 //! A job and its parts, parsed and valid: inner code has nothing left to check.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 
@@ -53,6 +58,10 @@ pub struct Job {
     pub refresh: Refresh,
     /// What happens to a target for which nothing was found.
     pub empty: Empty,
+    /// The share by which keys and values may become fewer from one run to the next, 0.0 to 1.0.
+    pub max_shrink: f64,
+    /// Whether keys that no target leads to any more are removed.
+    pub prune: bool,
     /// For whom: the cross product of these lists, in the order written.
     pub targets: Vec<TargetList>,
     /// What to compute.
@@ -377,4 +386,6 @@ pub struct Limits {
     pub timeout: Duration,
     /// Keys a batch: one freshness pipeline, one statement, one write pipeline.
     pub batch: NonZeroU32,
+    /// Bytes of values that a run writes at most.
+    pub max_bytes: Option<NonZeroU64>,
 }

@@ -1,6 +1,9 @@
 //! The tables of a job file as they are written; docs/jobs.md describes every key.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -32,6 +35,8 @@ pub(super) struct File {
     pub ttl_jitter: Option<Percent>,
     pub refresh: Option<Refresh>,
     pub empty: Option<Empty>,
+    pub max_shrink: Option<Percent>,
+    pub prune: Option<bool>,
     #[serde(default)]
     pub targets: BTreeMap<At<String>, At<TargetTable>>,
     pub recommend: Option<At<RecommendTable>>,
@@ -123,6 +128,7 @@ pub(super) struct LimitsTable {
     pub concurrency: Option<At<NonZeroU32>>,
     pub timeout: Option<At<Span>>,
     pub batch: Option<At<NonZeroU32>>,
+    pub max_bytes: Option<NonZeroU64>,
 }
 
 /// A target value in a file: text or a whole number.

@@ -1,21 +1,26 @@
 //! One batch of a run: freshness, produce, throttle, write.
 
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
-use super::Run;
+use super::{
+    Run,
+    guard::{self, SAMPLE},
+};
 use crate::{
     cache::{Entry, Error, Presence, Written},
     id::Id,
     job::Empty,
     produce::{Exploded, Produced},
+    reader::delays,
     record::{Cause, Failure},
     targets::Target,
+    throttle::Strain,
 };
 
 /// Keys to look at together.
@@ -33,6 +38,10 @@ struct Due {
     stale: bool,
 }
 
+/// Questions that take times of their own.
+const LOOK: u64 = 0;
+const WRITE: u64 = 1;
+
 impl Due {
     fn entry(self, value: Bytes) -> Entry {
         Entry { key: self.key, value, ttl: self.ttl, only_absent: !self.stale }
@@ -43,10 +52,12 @@ impl Run<'_> {
     /// One batch: freshness, produce, throttle, write.
     pub(super) async fn batch(&self, mut batch: Batch) -> Result<(), Failure> {
         let _slot = self.throttles.slot().await;
+        self.gate.passed(&self.stop).await;
         if self.stop.is_cancelled() {
             return Ok(());
         }
         let mut keys = self.keys(&mut batch);
+        self.remember(&keys).await?;
         let (asked, mut absent) = (keys.len(), 0);
         if let Batch::Exploded(rows) = &mut batch
             && self.may_write_first()
@@ -68,7 +79,10 @@ impl Run<'_> {
             Batch::Targets(targets) => {
                 let wanted: Vec<Target> = due.iter().map(|due| targets[due.index].clone()).collect();
                 match self.produce(&wanted).await {
-                    Ok(produced) => self.entries(due, produced),
+                    Ok(produced) => {
+                        self.compare(&due, |at, _| length(&produced[at])).await?;
+                        self.entries(due, produced)
+                    }
                     Err(failure) => {
                         self.fail(due.len(), &failure.message);
                         return Err(failure);
@@ -76,6 +90,7 @@ impl Run<'_> {
                 }
             }
             Batch::Exploded(mut rows) => {
+                self.compare(&due, |_, due| Some(rows[due.index].value.len())).await?;
                 let entry = |due: Due| {
                     let value = std::mem::take(&mut rows[due.index].value);
                     due.entry(value)
@@ -84,6 +99,72 @@ impl Run<'_> {
             }
         };
         self.write(entries).await
+    }
+
+    /// Notes the keys of a batch in the job's index, if it has one.
+    async fn remember(&self, keys: &[(usize, String)]) -> Result<(), Failure> {
+        let Some(index) = self.index() else { return Ok(()) };
+        let names: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
+        match self.ask(|| self.around.store.remember(index, &names)).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.unanswered(names.len(), error)),
+        }
+    }
+
+    /// Compares the lengths of some values with those that they are to replace; a run whose values shrink is refused.
+    async fn compare(&self, due: &[Due], length: impl Fn(usize, &Due) -> Option<usize>) -> Result<(), Failure> {
+        if !self.shrinkage.compares() {
+            return Ok(());
+        }
+        let stale = due.iter().enumerate().filter(|(_, due)| due.stale);
+        let sample: Vec<(&str, usize)> =
+            stale.filter_map(|(at, due)| Some((due.key.as_str(), length(at, due)?))).take(SAMPLE).collect();
+        let keys: Vec<&str> = sample.iter().map(|(key, _)| *key).collect();
+        let before = match self.ask(|| self.around.store.lengths(&keys)).await {
+            Ok(before) => before,
+            Err(error) if error.transient => {
+                self.fail(due.len(), &error.message);
+                return Err(error.into());
+            }
+            Err(error) => {
+                if self.shrinkage.go_blind() {
+                    tracing::warn!("{}: nobody looks whether values shrink: {error}", self.job.name);
+                }
+                return Ok(());
+            }
+        };
+        let pairs = before.into_iter().zip(sample).map(|(before, (_, now))| (before, now as u64));
+        if let Some(why) = self.shrinkage.of_values(pairs, self.meter.keys.get()) {
+            self.refuse(Cause::Shrunk, why);
+        }
+        Ok(())
+    }
+
+    /// Asks Redis. What passes is waited for, as with the database: a restart takes some seconds.
+    pub(super) async fn ask<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut delays = delays();
+        loop {
+            let asked = Instant::now();
+            let answer = ask().await;
+            self.meter.redis.add_time(asked.elapsed());
+            let error = match answer {
+                Err(error) if error.transient && !self.stop.is_cancelled() => error,
+                answer => {
+                    self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
+                    return answer;
+                }
+            };
+            let Some(delay) = delays.next() else { return Err(error) };
+            tracing::warn!("{}: trying again in {delay:.1?}: {error}", self.job.name);
+            self.meter.waits_for.send_replace(Some(error.message.clone()));
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.stop.cancelled() => return Err(error),
+            }
+        }
     }
 
     /// The values of some targets. A statement that fails over a value is tried with half of the targets, until the
@@ -157,14 +238,12 @@ impl Run<'_> {
             (index, Entry { key, value, ttl, only_absent: true })
         };
         let (places, entries): (Vec<usize>, Vec<Entry>) = keys.into_iter().map(entry).unzip();
-        let began = Instant::now();
-        let written = self.around.store.write(&entries).await;
-        self.meter.redis.add_time(began.elapsed());
-        let written = match written {
+        let written = match self.put(&entries).await {
             Ok(written) => written,
             Err(error) => return Err(self.unanswered(entries.len(), error)),
         };
         let mut present = Vec::new();
+        // What was not to be written any more is not reached.
         for ((index, entry), written) in places.into_iter().zip(entries).zip(written) {
             if let Written::Existed = written {
                 rows[index].value = entry.value;
@@ -180,11 +259,12 @@ impl Run<'_> {
     /// The keys that are missing or stale, by one pipeline; all of them are counted.
     async fn due(&self, keys: Vec<(usize, String)>) -> Result<Vec<Due>, Failure> {
         let (places, names): (Vec<usize>, Vec<String>) = keys.into_iter().unzip();
-        let began = Instant::now();
-        let presence = self.around.store.presence(&names).await;
-        self.meter.redis.add_time(began.elapsed());
-        let presence = match presence {
-            Ok(presence) => presence,
+        let asked = Instant::now();
+        let presence = match self.ask(|| self.around.store.presence(&names)).await {
+            Ok(presence) => {
+                self.throttles.answered(Strain::Redis, LOOK, asked, asked.elapsed());
+                presence
+            }
             Err(error) => return Err(self.unanswered(names.len(), error)),
         };
         let mut due = Vec::new();
@@ -255,22 +335,41 @@ impl Run<'_> {
                 self.give_up(rest.iter().map(|entry| !entry.only_absent));
                 return Ok(());
             }
-            let began = Instant::now();
             let written = match self.request.dry {
-                true => Ok(vec![Written::Stored; piece.len()]),
-                false => self.around.store.write(piece).await,
+                true => vec![Written::Stored; piece.len()],
+                false => match self.put(piece).await {
+                    Ok(written) => written,
+                    Err(error) => {
+                        self.fail(rest.len(), &error.message);
+                        return Err(error.into());
+                    }
+                },
             };
-            self.meter.redis.add_time(began.elapsed());
-            match written {
-                Ok(written) => piece.iter().zip(written).for_each(|(entry, written)| self.count(entry, written)),
-                Err(error) => {
-                    self.fail(rest.len(), &error.message);
-                    return Err(error.into());
-                }
-            }
+            let reached = written.len();
+            piece.iter().zip(written).for_each(|(entry, written)| self.count(entry, written));
+            self.give_up(piece[reached..].iter().map(|entry| !entry.only_absent));
             rest = after;
         }
         Ok(())
+    }
+
+    /// Writes the first of the entries, as many as there is room for in Redis and in the run's budget; what became of
+    /// them. Where that is not all of them, nothing more will be written.
+    async fn put(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {
+        let size = guard::size(entries);
+        if let Some(why) = self.ask(|| self.room.refusal(&self.around.store, size)).await? {
+            self.refuse(Cause::Memory, why);
+            return Ok(Vec::new());
+        }
+        let fitting = &entries[..self.budget.take(entries)];
+        if fitting.len() < entries.len() {
+            let most = self.job.limits.max_bytes.map_or(0, NonZeroU64::get);
+            self.refuse(Cause::MaxBytes, format!("the values have more bytes than `limits.max_bytes` = {most}"));
+        }
+        let asked = Instant::now();
+        let written = self.ask(|| self.around.store.write(fitting)).await?;
+        self.throttles.answered(Strain::Redis, WRITE, asked, asked.elapsed());
+        Ok(written)
     }
 
     fn count(&self, entry: &Entry, written: Written) {
@@ -284,6 +383,10 @@ impl Run<'_> {
                 self.meter.missing.subtract(1);
                 self.meter.fresh.add(1);
             }
+            Written::NoRoom(why) => {
+                self.fail(1, &format!("{}: {why}", entry.key));
+                self.refuse(Cause::Memory, why);
+            }
             Written::Refused(why) => self.fail(1, &format!("{}: {why}", entry.key)),
         }
     }
@@ -294,5 +397,14 @@ impl Run<'_> {
         if first.is_none() {
             *first = Some(why.to_owned());
         }
+    }
+}
+
+/// The bytes that would be written, of nothing none; unknown where the target failed.
+fn length(produced: &Produced) -> Option<usize> {
+    match produced {
+        Produced::Value(value) => Some(value.len()),
+        Produced::Empty => Some(0),
+        Produced::Failed(_) => None,
     }
 }

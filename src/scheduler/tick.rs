@@ -10,7 +10,7 @@ use crate::{
     cache::{Claim, Claimed, Lease},
     job::Job,
     record::{Cause, Meter, Outcome, Record, Trigger},
-    run::{self, Request, Stop},
+    run::{self, Past, Request, Stop},
     telemetry,
 };
 
@@ -155,14 +155,13 @@ async fn run_alone(
     meter: &Arc<Meter>,
 ) -> Record {
     let started = Utc::now();
-    let expected = match &deployment.history {
-        Some(history) => history.expected_duration(&job.name).await.unwrap_or_default(),
-        None => Duration::ZERO,
+    let past = match &deployment.history {
+        Some(history) => history.past(&job.name).await.unwrap_or_default(),
+        None => Past::default(),
     };
     let (run_job, run_deployment, meter) = (Arc::clone(job), Arc::clone(deployment), Arc::clone(meter));
     let run = isolated(async move {
-        let request =
-            Request { trigger: Trigger::Schedule, scheduled: Some(tick), expected, stop, ..Request::manual() };
+        let request = Request { trigger: Trigger::Schedule, scheduled: Some(tick), past, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
         Some(run::run(&run_job, around, &request, &meter).await)
     });

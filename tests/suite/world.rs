@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use warmd::{
     cache::{Keyspace, Overlong, Server, Store},
-    database::Database,
+    database::{Database, LoadLimits},
     job::{self, Dialects, Job},
     problems::Problems,
     record::{Meter, Record},
@@ -55,6 +55,8 @@ impl World {
             statement_timeout: Duration::from_secs(60),
             store,
             keyspace: Keyspace { prefix: "t:".to_owned(), max_length: 200, overlong: Overlong::Md5 },
+            load_limits: LoadLimits::default(),
+            max_memory: Some(0.9),
             throttle: Arc::new(Throttle::new(Quotas::default())),
             instance: "test".to_owned(),
         };
@@ -89,6 +91,11 @@ impl World {
         assert_eq!(c.keys, c.fresh + c.stale + c.missing + c.invalid + c.unreached, "{record:?}");
         assert_eq!(c.written + c.empty + c.failed, c.stale + c.missing + c.invalid, "{record:?}");
         record
+    }
+
+    /// Changes the shop.
+    pub async fn sql(&self, sql: &str) {
+        servers::execute(&self.database.url, sql).await;
     }
 
     /// A plain connection to Redis, as any application has.

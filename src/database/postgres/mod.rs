@@ -121,7 +121,11 @@ impl Session {
         }))
     }
 
-    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         self.connection.as_mut().ok_or_else(given_up)
     }
 

@@ -1,0 +1,82 @@
+//! How full a Redis is, and how long its values are.
+
+use redis::{Pipeline, RedisResult};
+
+use super::{Error, RedisStore, Store};
+
+/// How full a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Bytes in use (`used_memory`).
+    pub used: u64,
+    /// The most that may be used (`maxmemory`); 0 is unlimited.
+    pub most: u64,
+    /// Keys evicted since the server started (`evicted_keys`).
+    pub evicted: u64,
+}
+
+impl Store {
+    /// How full the server is; `None` where there is none.
+    pub async fn usage(&self) -> Result<Option<Usage>, Error> {
+        match self {
+            Self::Redis(redis) => redis.usage().await.map(Some),
+            Self::Memory(_) => Ok(None),
+        }
+    }
+
+    /// How many bytes each value has; 0 where there is none, or something other than a string.
+    pub async fn lengths(&self, keys: &[&str]) -> Result<Vec<u64>, Error> {
+        match self {
+            Self::Redis(_) if keys.is_empty() => Ok(Vec::new()),
+            Self::Redis(redis) => redis.lengths(keys).await,
+            Self::Memory(memory) => {
+                Ok(keys.iter().map(|key| memory.get(key).map_or(0, |(value, _)| value.len() as u64)).collect())
+            }
+        }
+    }
+}
+
+impl RedisStore {
+    async fn usage(&self) -> Result<Usage, Error> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("stats");
+        let (memory, stats): (String, String) = self.send(&pipeline).await?;
+        Ok(parse(&format!("{memory}{stats}")))
+    }
+
+    async fn lengths(&self, keys: &[&str]) -> Result<Vec<u64>, Error> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            pipeline.cmd("STRLEN").arg(key);
+        }
+        pipeline.ignore_errors();
+        let lengths: Vec<RedisResult<u64>> = self.send(&pipeline).await?;
+        let length = |length: RedisResult<u64>| match length {
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(0),
+            length => length.map_err(|error| self.described(&error)),
+        };
+        lengths.into_iter().map(length).collect()
+    }
+}
+
+/// Reads `name:value` lines.
+fn parse(info: &str) -> Usage {
+    let field = |name: &str| {
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    };
+    Usage { used: field("used_memory"), most: field("maxmemory"), evicted: field("evicted_keys") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_info_are_found_by_their_whole_names() {
+        let info = "# Memory\r\nused_memory_human:1.5M\r\nused_memory:1572864\r\nmaxmemory_human:2M\r\n\
+            maxmemory:2097152\r\nmaxmemory_policy:noeviction\r\n# Stats\r\nevicted_keys:7\r\n";
+        assert_eq!(parse(info), Usage { used: 1_572_864, most: 2_097_152, evicted: 7 });
+        assert_eq!(parse(""), Usage::default());
+    }
+}

@@ -1,0 +1,39 @@
+//! Removing keys that are no longer among a job's targets, once a run is complete.
+
+use std::num::NonZeroU32;
+
+use super::Run;
+use crate::{
+    cache::Index,
+    record::{Cause, Counts, Failure},
+};
+
+impl Run<'_> {
+    /// The index of the job's keys, when the run keeps one: it must be about all of them.
+    pub(super) fn index(&self) -> Option<&Index> {
+        self.index.as_ref().filter(|_| !self.request.dry && self.request.only.is_empty())
+    }
+
+    /// Removes what is outdated. Only after a run that looked at every target and failed at none.
+    pub(super) async fn prune(&self) -> Result<(), Failure> {
+        let Counts { failed, unreached, .. } = self.meter.counts();
+        let Some(index) = self.index() else { return Ok(()) };
+        if failed > 0 || unreached > 0 || self.stop.is_cancelled() || !self.is_complete() {
+            return Ok(());
+        }
+        let indexed = self.ask(|| self.around.store.indexed(index)).await?;
+        if let Some(why) = self.shrinkage.of_index(indexed.all, indexed.outdated) {
+            self.refuse(Cause::Shrunk, why);
+            return Ok(());
+        }
+        let mut left = indexed.outdated;
+        while left > 0 && !self.stop.is_cancelled() {
+            let (seen, removed) = self.ask(|| self.around.store.prune(index)).await?;
+            self.meter.pruned.add(removed as usize);
+            let Some(seen) = u32::try_from(seen).ok().and_then(NonZeroU32::new) else { break };
+            left = left.saturating_sub(u64::from(seen.get()));
+            self.throttles.keys(seen).await;
+        }
+        Ok(())
+    }
+}
