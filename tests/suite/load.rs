@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::Connection as _;
 use warmd::{
-    database::LoadLimits,
+    database::{Database, LoadLimits},
     record::{Meter, Outcome},
     run::{Request, run},
     throttle::Strain,
@@ -13,7 +13,7 @@ use warmd::{
 use crate::{
     daemon::eventually,
     servers::{self, TestDatabase, execute},
-    world::{SHOP, World},
+    world::{SHOP, World, secret},
 };
 
 /// 2,000 keys, 500 a second.
@@ -172,13 +172,16 @@ async fn batches_wait_while_a_postgres_replica_lags_behind() {
     let _server = replica.server;
     let mut world = World::on(replica.database).await;
     world.around.load_limits = LoadLimits { replica_lag: Some(Duration::from_secs(1)), ..LoadLimits::default() };
+    let url = world.database.url.clone();
+    execute(&primary.database.url, "UPDATE users SET name = 'Amy' WHERE id = 1").await;
+    let applied = "SELECT count(*) FROM users WHERE name = 'Amy'";
+    eventually("the change", async || servers::number(&url, applied).await.unwrap() == 1).await;
     // One that is idle does not lag, however long ago the last change was.
     assert_eq!(world.run(&world.job(USERS)).await.counts.written, 5);
     world.redis_command::<()>(&["FLUSHALL"]).await;
-    let url = world.database.url.clone();
     execute(&url, "SELECT pg_wal_replay_pause()").await;
     execute(&primary.database.url, "UPDATE users SET name = 'Zoe' WHERE id = 1").await;
-    let lags = "SELECT count(*) FROM pg_stat_wal_receiver WHERE pg_last_wal_replay_lsn() < flushed_lsn \
+    let lags = "SELECT count(*) FROM pg_stat_wal_receiver WHERE pg_last_wal_replay_lsn() < pg_last_wal_receive_lsn() \
                 AND clock_timestamp() - pg_last_xact_replay_timestamp() > interval '2 s'";
     eventually("the lag", async || servers::number(&url, lags).await.unwrap() == 1).await;
     held_back(&world, Strain::ReplicaLag, async || execute(&url, "SELECT pg_wal_replay_resume()").await).await;
@@ -193,9 +196,9 @@ async fn batches_wait_while_a_mariadb_replica_does_not_replicate() {
     let _server = replica.server;
     execute(&primary.database.url, "RESET MASTER").await;
     execute(&primary.database.url, SHOP).await;
+    let port = servers::number(&primary.database.url, "SELECT CAST(@@port AS SIGNED)").await.unwrap();
     let start = format!(
-        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {}, master_user = 'tester'; START SLAVE",
-        primary.server.port
+        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = 'tester'; START SLAVE"
     );
     execute(&replica.database.url, &start).await;
     let url = replica.database.url.clone();
@@ -206,4 +209,15 @@ async fn batches_wait_while_a_mariadb_replica_does_not_replicate() {
     world.redis_command::<()>(&["FLUSHALL"]).await;
     execute(&url, "STOP SLAVE SQL_THREAD").await;
     held_back(&world, Strain::ReplicaLag, async || execute(&url, "START SLAVE SQL_THREAD").await).await;
+
+    // The right that the manual names is enough, and needed.
+    let overload = async || {
+        let url = secret(&url.replace("tester@", "watcher@"));
+        let mut connection = Database::new(&url).unwrap().connect().await.unwrap();
+        connection.overload(&world.around.load_limits).await
+    };
+    execute(&url, "CREATE USER watcher@'%'; GRANT SELECT ON shop.* TO watcher@'%'").await;
+    assert!(overload().await.unwrap_err().message.contains("REPLICA MONITOR"));
+    execute(&url, "GRANT REPLICA MONITOR ON *.* TO watcher@'%'").await;
+    assert_eq!(overload().await.unwrap(), None);
 }
