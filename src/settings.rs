@@ -14,6 +14,7 @@ use url::Url;
 use crate::{
     cache::{Keyspace, Overlong},
     database::{Database, Engine},
+    files,
     job::{Dialects, duration::Span},
     problems::{Problems, unknown},
     telemetry,
@@ -333,7 +334,7 @@ fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Res
     match (value, file) {
         (Some(_), Some(_)) => Err(format!("`{place}` and `{place}_file` are both set: keep one")),
         (Some(value), None) => Ok(Some(value.clone())),
-        (None, Some(file)) => match std::fs::read_to_string(file) {
+        (None, Some(file)) => match files::read_text(file) {
             Ok(text) if text.trim().is_empty() => Err(format!("`{place}_file`: {} is empty", file.display())),
             Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),
             Err(error) => Err(format!("`{place}_file`: cannot read {}: {error}", file.display())),

@@ -63,6 +63,9 @@ const DEFAULT_BATCH: u32 = 500;
 /// Larger ones only hold more memory, and more values than a statement can bind.
 const LARGEST_BATCH: u32 = 10_000;
 
+/// The cross product of more is nothing that anybody warms.
+const MOST_TARGET_LISTS: usize = 16;
+
 /// Reads the parts of one file.
 pub(super) struct Reader<'a, 'p> {
     pub doc: &'a mut Document<'p>,
@@ -192,6 +195,10 @@ impl Reader<'_, '_> {
     }
 
     fn targets(&mut self, tables: &BTreeMap<At<String>, At<TargetTable>>) -> Option<Vec<TargetList>> {
+        if let Some(name) = tables.keys().nth(MOST_TARGET_LISTS) {
+            self.doc.problem(name.span(), format!("a job has at most {MOST_TARGET_LISTS} target lists"));
+            return None;
+        }
         // A TOML table has no order of its own, but the places of its keys have.
         let mut written: Vec<_> = tables.iter().collect();
         written.sort_by_key(|(name, _)| name.span().start);

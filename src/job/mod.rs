@@ -20,7 +20,7 @@ mod sql;
 mod tables;
 
 pub use freshness::{Refresh, Ttl, cold_warning, margin};
-pub use key::KeyTemplate;
+pub use key::{KeyTemplate, MAX_VALUE_CHARACTERS};
 pub use load::{Dialects, load, load_file, select};
 pub use schedule::Schedule;
 

@@ -7,6 +7,7 @@ mod daemon;
 mod database;
 mod differential;
 mod history;
+mod hostile;
 mod package;
 mod privileges;
 mod query;

@@ -1,0 +1,3 @@
+//! What nobody means well: files that would crash, stop or mislead a program that trusted them.
+
+mod files;
