@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::problems::in_words;
+
 /// One run, told once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -76,7 +78,7 @@ impl Record {
             finished,
             outcome,
             cause: Some(cause),
-            first_error: Some(why),
+            first_error: Some(in_words(&why)),
             counts: Counts::default(),
             bytes: 0,
             queries: 0,

@@ -10,6 +10,7 @@
 //! or none, and one write pipeline. Memory is bounded by the batches and the model.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +27,7 @@ use crate::{
     cache::{Keyspace, Store},
     database::Database,
     job::{Job, Kind, duration::Span, margin},
+    problems::in_words,
     produce::Producer,
     reader::Reader,
     record::{Cause, Counts, Failure, Meter, Outcome, Record, Trigger},
@@ -34,8 +36,10 @@ use crate::{
 };
 
 mod batch;
+mod owners;
 
 use batch::Batch;
+use owners::Owners;
 
 /// What a run finds around it.
 pub struct Surroundings {
@@ -47,6 +51,8 @@ pub struct Surroundings {
     pub store: Store,
     /// How keys look.
     pub keyspace: Keyspace,
+    /// The largest value that any job may write.
+    pub max_value_bytes: NonZeroU32,
     /// The quotas of the whole process.
     pub throttle: Arc<Throttle>,
     /// Who runs.
@@ -116,6 +122,7 @@ struct Run<'r> {
     /// The time until the next run can have renewed a key, for `refresh = "auto"`.
     until_renewed: Option<Duration>,
     first_error: Mutex<Option<String>>,
+    owners: Mutex<Owners>,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
 }
@@ -139,17 +146,20 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         Arc::clone(&throttles),
         Arc::clone(meter),
     ));
+    let process = around.max_value_bytes;
+    let largest = job.limits.max_value_bytes.map_or(process, |own| own.min(process)).get() as usize;
     let run = Run {
         job,
         around,
         request,
         throttles,
-        producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter)),
+        producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter), largest),
         reader,
         meter: Arc::clone(meter),
         stop,
         until_renewed: until_renewed(job, started, request.expected),
         first_error: Mutex::new(None),
+        owners: Mutex::new(Owners::default()),
         mostly_absent: AtomicBool::new(false),
     };
     let ending = run.under_time_limit().await;
@@ -310,7 +320,7 @@ impl Run<'_> {
             finished: Utc::now(),
             outcome,
             cause,
-            first_error: ending.err().map(|failure| failure.message).or(first_error),
+            first_error: ending.err().map(|failure| failure.message).or(first_error).map(|why| in_words(&why)),
             counts,
             bytes: self.meter.bytes.get(),
             queries: self.meter.queries.get(),

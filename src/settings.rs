@@ -15,7 +15,7 @@ use crate::{
     cache::{Keyspace, Overlong},
     database::{Database, Engine},
     files,
-    job::{Dialects, duration::Span},
+    job::{Dialects, LARGEST_VALUE, duration::Span},
     problems::{Problems, unknown},
     telemetry,
     throttle::Quotas,
@@ -96,6 +96,8 @@ pub struct LimitSettings {
     pub queries_per_second: Option<NonZeroU32>,
     /// Batches at once.
     pub concurrency: NonZeroU32,
+    /// The largest value, in bytes.
+    pub max_value_bytes: NonZeroU32,
 }
 
 /// How this instance takes part.
@@ -189,7 +191,12 @@ impl Default for RedisSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { keys_per_second: None, queries_per_second: None, concurrency: NonZeroU32::MIN.saturating_add(15) }
+        Self {
+            keys_per_second: None,
+            queries_per_second: None,
+            concurrency: NonZeroU32::MIN.saturating_add(15),
+            max_value_bytes: NonZeroU32::MIN.saturating_add((8 << 20) - 1),
+        }
     }
 }
 
@@ -257,6 +264,10 @@ impl Settings {
             problems.push(Path::new("settings"), why);
         }
         if let Err(why) = self.redis.check() {
+            problems.push(Path::new("settings"), why);
+        }
+        if self.limits.max_value_bytes.get() > LARGEST_VALUE {
+            let why = format!("`limits.max_value_bytes` is at most {LARGEST_VALUE}, which is what Redis takes");
             problems.push(Path::new("settings"), why);
         }
         let Span(lease) = self.scheduler.lease;

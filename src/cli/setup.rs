@@ -116,6 +116,7 @@ pub(super) fn surroundings(
         statement_timeout,
         store: store.clone(),
         keyspace: settings.keyspace(),
+        max_value_bytes: settings.limits.max_value_bytes,
         throttle: Arc::clone(throttle),
         instance: settings.instance(),
     })

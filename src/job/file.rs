@@ -63,6 +63,9 @@ const DEFAULT_BATCH: u32 = 500;
 /// Larger ones only hold more memory, and more values than a statement can bind.
 const LARGEST_BATCH: u32 = 10_000;
 
+/// Redis takes no larger one.
+pub const LARGEST_VALUE: u32 = 512 << 20;
+
 /// The cross product of more is nothing that anybody warms.
 const MOST_TARGET_LISTS: usize = 16;
 
@@ -90,12 +93,17 @@ impl Reader<'_, '_> {
         };
         let concurrency = self.at_most("limits.concurrency", &table.concurrency, MOST_CONCURRENCY, 4);
         let batch = self.at_most("limits.batch", &table.batch, LARGEST_BATCH, DEFAULT_BATCH);
+        let max_value_bytes = match &table.max_value_bytes {
+            None => Some(None),
+            written => self.at_most("limits.max_value_bytes", written, LARGEST_VALUE, LARGEST_VALUE).map(Some),
+        };
         Some(Limits {
             keys_per_second: table.keys_per_second,
             queries_per_second: table.queries_per_second,
             concurrency: concurrency?,
             timeout: timeout?,
             batch: batch?,
+            max_value_bytes: max_value_bytes?,
         })
     }
 

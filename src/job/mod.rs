@@ -19,6 +19,7 @@ mod schedule;
 mod sql;
 mod tables;
 
+pub use file::LARGEST_VALUE;
 pub use freshness::{Refresh, Ttl, cold_warning, margin};
 pub use key::{KeyTemplate, MAX_VALUE_CHARACTERS};
 pub use load::{Dialects, load, load_file, select};
@@ -377,4 +378,6 @@ pub struct Limits {
     pub timeout: Duration,
     /// Keys a batch: one freshness pipeline, one statement, one write pipeline.
     pub batch: NonZeroU32,
+    /// The largest value; `None` is that of the process.
+    pub max_value_bytes: Option<NonZeroU32>,
 }

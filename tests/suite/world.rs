@@ -11,6 +11,7 @@ use warmd::{
     problems::Problems,
     record::{Meter, Record},
     run::{Request, Surroundings, run},
+    settings::LimitSettings,
     throttle::{Quotas, Throttle},
 };
 
@@ -55,6 +56,7 @@ impl World {
             statement_timeout: Duration::from_secs(60),
             store,
             keyspace: Keyspace { prefix: "t:".to_owned(), max_length: 200, overlong: Overlong::Md5 },
+            max_value_bytes: LimitSettings::default().max_value_bytes,
             throttle: Arc::new(Throttle::new(Quotas::default())),
             instance: "test".to_owned(),
         };
