@@ -44,6 +44,17 @@ impl Id {
         }
     }
 
+    /// The same for a number and for its text: a user may be an integer in one table and a text in another.
+    pub fn canonical(&self) -> Self {
+        match self {
+            Id::Text(text) => match text.parse::<i64>() {
+                Ok(number) if itoa::Buffer::new().format(number) == &**text => Id::Int(number),
+                _ => self.clone(),
+            },
+            Id::Int(_) => self.clone(),
+        }
+    }
+
     /// Appends the id as JSON: a number or a string.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {
@@ -145,6 +156,16 @@ mod tests {
             for b in &ids {
                 assert_eq!(a.cmp(b), a.as_ref().cmp(&b.as_ref()));
             }
+        }
+    }
+
+    #[test]
+    fn a_number_and_its_text_are_the_same_and_nothing_else_is() {
+        for text in ["0", "-1", "9223372036854775807", "-9223372036854775808"] {
+            assert_eq!(Id::from(text).canonical(), Id::Int(text.parse().unwrap()));
+        }
+        for text in ["", "01", "+1", "-0", " 1", "1 ", "1.0", "9223372036854775808", "١"] {
+            assert_eq!(Id::from(text).canonical(), Id::from(text));
         }
     }
 

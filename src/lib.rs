@@ -5,6 +5,7 @@
 //! ```text
 //! settings   how this process is set up                 typed, layered, secrets masked
 //! problems   mistakes in files, all in one pass         file:line:column
+//! files      reading what people name                   regular files, of a bounded size
 //! tls        certificates, and handshakes that failed   for databases and Redis alike
 //! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
 //! database   the only place that knows SQL engines      named parameters, rows as cells
@@ -27,6 +28,7 @@
 pub mod cache;
 pub mod cli;
 pub mod database;
+pub mod files;
 pub mod history;
 pub mod id;
 pub mod job;

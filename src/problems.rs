@@ -26,11 +26,11 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", in_words(&self.file.to_string_lossy()))?;
         if let Some((line, column)) = self.position {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", in_words(&self.message))
     }
 }
 
@@ -85,13 +85,18 @@ pub struct Document<'p> {
     text: String,
     /// Dotted paths of entries that were taken out because they were wrong: nobody needs to hear that they are missing.
     removed: HashSet<String>,
+    /// How many were told.
+    told: usize,
     problems: &'p mut Problems,
 }
+
+/// Nobody mends more mistakes of a file at once, and each costs another look at the whole file.
+const MOST_TOLD: usize = 50;
 
 impl<'p> Document<'p> {
     /// Wraps the text of a file; nothing is parsed yet.
     pub fn new(path: &Path, text: String, problems: &'p mut Problems) -> Self {
-        Self { path: path.to_owned(), text, removed: HashSet::new(), problems }
+        Self { path: path.to_owned(), text, removed: HashSet::new(), told: 0, problems }
     }
 
     /// The file, as it was named to us.
@@ -106,13 +111,33 @@ impl<'p> Document<'p> {
 
     /// Adds a mistake at a byte range of the text.
     pub fn problem(&mut self, span: Range<usize>, message: impl Into<String>) {
-        let position = Some(position(&self.text, span.start));
-        self.problems.0.push(Problem { file: self.path.clone(), position, message: message.into() });
+        if self.told < MOST_TOLD {
+            let position = Some(position(&self.text, span.start));
+            self.tell(self.path.clone(), position, message.into());
+        } else {
+            self.tell_of_more();
+        }
     }
 
     /// Adds a mistake of another file or of this one as a whole.
     pub fn problem_in(&mut self, file: &Path, position: Option<(usize, usize)>, message: impl Into<String>) {
-        self.problems.0.push(Problem { file: file.to_owned(), position, message: message.into() });
+        if self.told < MOST_TOLD {
+            self.tell(file.to_owned(), position, message.into());
+        } else {
+            self.tell_of_more();
+        }
+    }
+
+    fn tell(&mut self, file: PathBuf, position: Option<(usize, usize)>, message: String) {
+        self.told += 1;
+        self.problems.0.push(Problem { file, position, message });
+    }
+
+    fn tell_of_more(&mut self) {
+        if self.told == MOST_TOLD {
+            self.told += 1;
+            self.problems.push(&self.path, format!("more mistakes than the {MOST_TOLD} that are told"));
+        }
     }
 
     /// True when the entry stands in the file but was wrong.
@@ -132,7 +157,9 @@ impl<'p> Document<'p> {
     fn read_text<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
         let (mut table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            self.report(text, error.span().unwrap_or(0..0), error.message().to_owned());
+            if !self.report(text, error.span().unwrap_or(0..0), error.message().to_owned()) {
+                break;
+            }
         }
         if !errors.is_empty() {
             return None;
@@ -148,14 +175,21 @@ impl<'p> Document<'p> {
                 return None;
             };
             let message = explain(&entry, error.message());
-            self.report(text, span, message);
+            if !self.report(text, span, message) {
+                return None;
+            }
             self.removed.insert(entry);
         }
     }
 
-    fn report(&mut self, text: &str, span: Range<usize>, message: String) {
-        let position = Some(position(text, span.start));
-        self.problems.0.push(Problem { file: self.path.clone(), position, message });
+    /// Tells a mistake in `text`; false when it is one too many.
+    fn report(&mut self, text: &str, span: Range<usize>, message: String) -> bool {
+        if self.told < MOST_TOLD {
+            self.tell(self.path.clone(), Some(position(text, span.start)), message);
+            return true;
+        }
+        self.tell_of_more();
+        false
     }
 }
 
@@ -239,12 +273,37 @@ pub fn unknown<S: AsRef<str>>(what: &str, word: &str, known: &[S]) -> String {
 
 /// The known word that differs from `word` by a slip of the fingers.
 pub fn nearest<'k, S: AsRef<str>>(word: &str, known: &'k [S]) -> Option<&'k str> {
+    // Words of very different length need no comparison, which costs the product of both.
+    let length = word.chars().take(100).count();
     known
         .iter()
+        .filter(|name| name.as_ref().chars().count().abs_diff(length) <= (name.as_ref().chars().count() / 3).max(1))
         .map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), &name.as_ref().to_lowercase()), name.as_ref()))
         .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
         .min()
         .map(|(_, name)| name)
+}
+
+/// Longer ones quote a value, and a value may have any length.
+const LONGEST_MESSAGE: usize = 2_000;
+
+/// A message as it may stand in a log, on a terminal and in a database. Names, values and servers' words are part of it:
+/// what would steer a terminal, begin another line or turn the direction of the text round is spelt out.
+pub fn in_words(message: &str) -> String {
+    let mut words = String::with_capacity(message.len().min(LONGEST_MESSAGE));
+    for (nth, c) in message.chars().enumerate() {
+        if nth == LONGEST_MESSAGE {
+            words.push_str(" ...");
+            break;
+        }
+        let turns =
+            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c.is_control() || turns {
+            true => words.extend(c.escape_default()),
+            false => words.push(c),
+        }
+    }
+    words
 }
 
 /// A value and where it stands in its file.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::throttle::BackedOff;
+use crate::{problems::in_words, throttle::BackedOff};
 
 /// One run, told once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl Record {
             finished,
             outcome,
             cause: Some(cause),
-            first_error: Some(why),
+            first_error: Some(in_words(&why)),
             counts: Counts::default(),
             bytes: 0,
             queries: 0,

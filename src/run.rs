@@ -10,7 +10,7 @@
 //! or none, and one write pipeline. Memory is bounded by the batches and the model.
 
 use std::{
-    num::NonZeroU64,
+    num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +27,7 @@ use crate::{
     cache::{Index, Keyspace, Store},
     database::{Database, LoadLimits},
     job::{Job, Kind, duration::Span, margin},
+    problems::in_words,
     produce::Producer,
     reader::Reader,
     record::{Cause, Counts, Failure, Meter, Outcome, Record, Trigger},
@@ -37,11 +38,13 @@ use crate::{
 mod batch;
 mod guard;
 mod load;
+mod owners;
 mod prune;
 
 use batch::Batch;
 use guard::{Budget, Room, Shrinkage};
 use load::Gate;
+use owners::Owners;
 
 /// What a run finds around it.
 pub struct Surroundings {
@@ -57,6 +60,8 @@ pub struct Surroundings {
     pub keyspace: Keyspace,
     /// The share of Redis's `maxmemory` that may be in use, 0.0 to 1.0.
     pub max_memory: Option<f64>,
+    /// The largest value that any job may write.
+    pub max_value_bytes: NonZeroU32,
     /// The quotas of the whole process.
     pub throttle: Arc<Throttle>,
     /// Who runs.
@@ -143,6 +148,7 @@ struct Run<'r> {
     shrinkage: Shrinkage,
     /// Of a job that prunes.
     index: Option<Index>,
+    owners: Mutex<Owners>,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
 }
@@ -168,12 +174,14 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
     ));
     // Fewer keys are what was asked for.
     let past_keys = request.past.keys.filter(|_| request.only.is_empty());
+    let process = around.max_value_bytes;
+    let largest = job.limits.max_value_bytes.map_or(process, |own| own.min(process)).get() as usize;
     let run = Run {
         job,
         around,
         request,
         throttles,
-        producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter)),
+        producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter), largest),
         reader,
         meter: Arc::clone(meter),
         stop,
@@ -185,6 +193,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         budget: Budget::new(job.limits.max_bytes.map(NonZeroU64::get)),
         shrinkage: Shrinkage::new((!request.force && !request.dry).then_some(job.max_shrink), past_keys),
         index: job.prune.then(|| Index::new(&around.keyspace.prefix, &job.name, started, job.ttl.longest)),
+        owners: Mutex::new(Owners::default()),
         mostly_absent: AtomicBool::new(false),
     };
     let mut ending = run.under_time_limit().await;
@@ -391,7 +400,12 @@ impl Run<'_> {
             finished: Utc::now(),
             outcome,
             cause,
-            first_error: ending.err().or(refusal).map(|failure| failure.message).or(first_error),
+            first_error: ending
+                .err()
+                .or(refusal)
+                .map(|failure| failure.message)
+                .or(first_error)
+                .map(|why| in_words(&why)),
             counts,
             bytes: self.meter.bytes.get(),
             queries: self.meter.queries.get(),

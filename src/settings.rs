@@ -14,8 +14,9 @@ use url::Url;
 use crate::{
     cache::{Keyspace, Overlong},
     database::{Database, Engine, LoadLimits},
+    files,
     job::{
-        Dialects,
+        Dialects, LARGEST_VALUE,
         duration::{Percent, Span},
     },
     problems::{Problems, unknown},
@@ -126,6 +127,8 @@ pub struct LimitSettings {
     pub queries_per_second: Option<NonZeroU32>,
     /// Batches at once.
     pub concurrency: NonZeroU32,
+    /// The largest value, in bytes.
+    pub max_value_bytes: NonZeroU32,
 }
 
 /// How this instance takes part.
@@ -226,7 +229,12 @@ impl Default for RedisSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { keys_per_second: None, queries_per_second: None, concurrency: NonZeroU32::MIN.saturating_add(15) }
+        Self {
+            keys_per_second: None,
+            queries_per_second: None,
+            concurrency: NonZeroU32::MIN.saturating_add(15),
+            max_value_bytes: NonZeroU32::MIN.saturating_add((8 << 20) - 1),
+        }
     }
 }
 
@@ -294,6 +302,10 @@ impl Settings {
             problems.push(Path::new("settings"), why);
         }
         if let Err(why) = self.redis.check() {
+            problems.push(Path::new("settings"), why);
+        }
+        if self.limits.max_value_bytes.get() > LARGEST_VALUE {
+            let why = format!("`limits.max_value_bytes` is at most {LARGEST_VALUE}, which is what Redis takes");
             problems.push(Path::new("settings"), why);
         }
         let Span(lease) = self.scheduler.lease;
@@ -383,7 +395,7 @@ fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Res
     match (value, file) {
         (Some(_), Some(_)) => Err(format!("`{place}` and `{place}_file` are both set: keep one")),
         (Some(value), None) => Ok(Some(value.clone())),
-        (None, Some(file)) => match std::fs::read_to_string(file) {
+        (None, Some(file)) => match files::read_text(file) {
             Ok(text) if text.trim().is_empty() => Err(format!("`{place}_file`: {} is empty", file.display())),
             Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),
             Err(error) => Err(format!("`{place}_file`: cannot read {}: {error}", file.display())),

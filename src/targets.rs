@@ -8,10 +8,20 @@ use tokio::sync::mpsc;
 use crate::{
     database::Row,
     id::Id,
-    job::{Job, TargetList},
+    job::{Job, MAX_VALUE_CHARACTERS, TargetList},
     reader::{Columns, Reader},
-    record::{Failure, Meter},
+    record::{Cause, Failure, Meter},
 };
+
+/// The lists behind the first are held in memory and crossed: more of them are a mistake in the order of the lists, or
+/// of a statement without a limit.
+const MOST_COMBINATIONS: usize = 100_000;
+
+/// In bytes: a text of this size has more characters than a key may hold, whatever the characters.
+const LONGEST_ID: usize = 4 * (MAX_VALUE_CHARACTERS + 1);
+
+const TOO_MANY: &str = "the target lists behind the first have more than 100000 combinations; write the longest list \
+    first, or limit the others";
 
 /// One combination of target values, in the order of the job's lists. `None` stands for a NULL.
 pub type Target = Box<[Option<Id>]>;
@@ -43,6 +53,10 @@ pub async fn stream(
     for list in rest {
         others.push(read_whole(list, reader, now, only).await?);
     }
+    // Saturates instead of overflowing: what is too many stays too many.
+    if others.iter().map(Vec::len).fold(1, usize::saturating_mul) > MOST_COMBINATIONS {
+        return Err(Failure { cause: Cause::Statement, message: TOO_MANY.to_owned() });
+    }
     let combinations = combinations(&others);
     let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
     let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>(1);
@@ -52,7 +66,7 @@ pub async fn stream(
             Some(values) => send_all(values.iter().cloned().map(Some), chunk, &chunks).await,
             None => {
                 if let Some(sql) = &first.sql {
-                    let also: HashSet<&Id> = first.also.iter().collect();
+                    let also: HashSet<Id> = first.also.iter().map(Id::canonical).collect();
                     let left = reader
                         .stream(
                             sql,
@@ -60,7 +74,7 @@ pub async fn stream(
                             |columns| Ok((Vec::new(), single_column(first, columns)?)),
                             |(values, column), row| {
                                 let id = id(row, *column)?;
-                                if !id.as_ref().is_some_and(|id| also.contains(id)) {
+                                if !id.as_ref().is_some_and(|id| also.contains(&id.canonical())) {
                                     values.push(id);
                                 }
                                 Ok((values.len() == chunk).then(|| std::mem::take(values)))
@@ -79,7 +93,7 @@ pub async fn stream(
         while let Some(mut values) = received.recv().await {
             // One batch must not compute a key twice. In different batches the second finds the key of the first.
             let mut seen = HashSet::new();
-            values.retain(|value| seen.insert(value.clone()));
+            values.retain(|value| seen.insert(value.as_ref().map(Id::canonical)));
             meter.targets.add(values.len());
             meter.keys.add(values.len() * combinations.len());
             let batch: Vec<Target> = values
@@ -123,13 +137,13 @@ async fn read_whole(
         let start = |columns: &Columns<'_>| Ok((Vec::new(), single_column(list, columns)?));
         let step = |state: &mut (Vec<Option<Id>>, usize), row: &Row| {
             state.0.push(id(row, state.1)?);
-            Ok(())
+            if state.0.len() > MOST_COMBINATIONS { Err(TOO_MANY.to_owned()) } else { Ok(()) }
         };
         values = reader.fold(sql, &sql.arguments(now), start, step).await?.0;
     }
     values.extend(list.also.iter().cloned().map(Some));
     let mut seen = HashSet::new();
-    values.retain(|value| seen.insert(value.clone()));
+    values.retain(|value| seen.insert(value.as_ref().map(Id::canonical)));
     Ok(values)
 }
 
@@ -146,7 +160,12 @@ fn single_column(list: &TargetList, columns: &Columns<'_>) -> Result<usize, Stri
 }
 
 fn id(row: &Row, column: usize) -> Result<Option<Id>, String> {
-    Ok(Id::from_cell(&row.cell(column).map_err(|error| error.message)?))
+    let id = Id::from_cell(&row.cell(column).map_err(|error| error.message)?);
+    Ok(id.map(|id| match id {
+        // Too long for a key whatever follows, so what follows need not be held in memory.
+        Id::Text(text) if text.len() > LONGEST_ID => Id::from(&text[..text.floor_char_boundary(LONGEST_ID)]),
+        id => id,
+    }))
 }
 
 /// The cross product of the lists behind the first; one empty combination when there are none.

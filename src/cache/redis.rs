@@ -1,6 +1,9 @@
 //! Redis through one multiplexed connection that mends itself.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable};
 use redis::{
@@ -15,16 +18,24 @@ use crate::tls;
 /// A Redis server; clones share the connection, on which several pipelines may be under way.
 #[derive(Clone)]
 pub struct RedisStore {
-    connection: ConnectionManager,
+    link: Arc<Link>,
     address: String,
+}
+
+/// The connection, and what another is made of.
+struct Link {
+    /// Numbered, because it is replaced when the server did not answer in time.
+    connection: Mutex<(u64, ConnectionManager)>,
+    client: Client,
+    config: ConnectionManagerConfig,
 }
 
 impl RedisStore {
     pub(super) async fn connect(server: &Server) -> Result<Self, Error> {
         let (client, address, config) = client(server)?;
         let asked = client.get_connection_info().addr().clone();
-        match ConnectionManager::new_with_config(client, config).await {
-            Ok(connection) => Ok(Self { connection, address }),
+        match ConnectionManager::new_with_config(client.clone(), config.clone()).await {
+            Ok(connection) => Ok(Self::new(connection, client, config, address)),
             Err(error) => {
                 let mut told = describe(&address, &error);
                 told.message.push_str(suspicion(&asked, &error));
@@ -36,9 +47,24 @@ impl RedisStore {
     /// Connects when it is first needed.
     pub(super) fn lazy(server: &Server) -> Result<Self, Error> {
         let (client, address, config) = client(server)?;
-        match ConnectionManager::new_lazy_with_config(client, config) {
-            Ok(connection) => Ok(Self { connection, address }),
+        match ConnectionManager::new_lazy_with_config(client.clone(), config.clone()) {
+            Ok(connection) => Ok(Self::new(connection, client, config, address)),
             Err(error) => Err(describe(&address, &error)),
+        }
+    }
+
+    fn new(connection: ConnectionManager, client: Client, config: ConnectionManagerConfig, address: String) -> Self {
+        Self { link: Arc::new(Link { connection: Mutex::new((0, connection)), client, config }), address }
+    }
+
+    /// Replaces a connection on which an answer is overdue. It would be read on, and an answer may have no end.
+    fn give_up(&self, number: u64) {
+        let mut current = self.link.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 == number
+            && let Ok(next) =
+                ConnectionManager::new_lazy_with_config(self.link.client.clone(), self.link.config.clone())
+        {
+            *current = (number + 1, next);
         }
     }
 
@@ -71,7 +97,9 @@ impl RedisStore {
         let replies: Vec<RedisResult<Value>> = self.send(&pipeline).await?;
         let written = |reply| match reply {
             Ok(Value::Nil) => Ok(Written::Existed),
-            Ok(_) => Ok(Written::Stored),
+            Ok(Value::Okay) => Ok(Written::Stored),
+            // Not a server that speaks the protocol as it is; whatever it did is not known to be that.
+            Ok(_) => Ok(Written::Refused("the answer to SET is neither OK nor nil".to_owned())),
             // The server is loading, or has become a replica: that is not about this key.
             Err(error) if is_transient(&error) => Err(self.described(&error)),
             Err(error) if error.code() == Some("OOM") => Ok(Written::NoRoom(words(&error))),
@@ -96,8 +124,14 @@ impl RedisStore {
     /// send may be sent twice.
     pub(super) async fn send<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         let attempt = || {
-            let mut connection = self.connection.clone();
-            async move { pipeline.query_async(&mut connection).await }
+            let (number, mut connection) = self.link.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move {
+                let answer = pipeline.query_async(&mut connection).await;
+                if answer.as_ref().is_err_and(RedisError::is_timeout) {
+                    self.give_up(number);
+                }
+                answer
+            }
         };
         attempt
             .retry(

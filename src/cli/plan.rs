@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::Utc;
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::{
@@ -84,7 +85,8 @@ pub(super) async fn plan(global: &Global, options: &Options) -> Result<ExitCode,
 /// What schedules and TTLs leave cold.
 pub(super) fn warnings(jobs: &[Arc<Job>]) -> Vec<String> {
     let now = Utc::now();
-    jobs.iter().filter_map(|job| Some(format!("{}: {}", job.name, job.cold_warning(now)?))).collect()
+    // Hundreds of ticks are looked at for each job.
+    jobs.par_iter().filter_map(|job| Some(format!("{}: {}", job.name, job.cold_warning(now)?))).collect()
 }
 
 /// The least time that the quotas leave for a run's keys and statements: the job's own and the process's, the stricter.

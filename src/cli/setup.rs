@@ -118,6 +118,7 @@ pub(super) fn surroundings(
         store: store.clone(),
         keyspace: settings.keyspace(),
         max_memory: settings.redis.max_memory.0,
+        max_value_bytes: settings.limits.max_value_bytes,
         throttle: Arc::clone(throttle),
         instance: settings.instance(),
     })

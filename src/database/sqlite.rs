@@ -221,6 +221,9 @@ pub(super) enum Declared {
     Other,
 }
 
+/// As in PostgreSQL, which has more than the others.
+const MOST_DIGITS: usize = 16_383;
+
 impl Declared {
     fn parse(declaration: &str) -> Self {
         let declaration = declaration.to_ascii_lowercase();
@@ -230,6 +233,8 @@ impl Declared {
             ("bool" | "boolean", _) => Declared::Boolean,
             ("decimal" | "numeric" | "dec", _) => {
                 let scale = arguments.split_once(',').and_then(|(_, scale)| scale.trim().parse().ok());
+                // SQLite takes any declaration for what it is; nobody means as many zeros.
+                let scale = scale.filter(|scale| *scale <= MOST_DIGITS);
                 Declared::Decimal(scale.unwrap_or(0))
             }
             ("date", _) => Declared::Date,

@@ -39,9 +39,10 @@ impl Statement {
     /// Finds the parameters; refuses what can never run, with the place (line, column) and the reason.
     pub fn parse(sql: &str, engine: Engine) -> Result<Self, ((usize, usize), String)> {
         let scan = lexer::scan(sql, engine).map_err(|(at, reason)| (line_and_column(sql, at), reason))?;
+        let mut walk = Walk { rest: sql, at: 0, line: 1, column: 1 };
         let parameters = scan.parameters.iter().map(|place| Parameter {
             name: sql[place.start + 1..place.end].to_owned(),
-            position: line_and_column(sql, place.start),
+            position: walk.to(place.start),
         });
         Ok(Self {
             engine,
@@ -207,6 +208,25 @@ impl Rendered<'_> {
         let mut places = self.original.match_indices(word).map(|(at, _)| at).filter(|&at| bounded(at));
         let first = places.next().filter(|_| !word.is_empty())?;
         places.next().is_none().then(|| line_and_column(self.original, first))
+    }
+}
+
+/// Line and column of one offset after the other, so that a long statement is read once and not once a parameter.
+struct Walk<'s> {
+    rest: &'s str,
+    at: usize,
+    line: usize,
+    column: usize,
+}
+
+impl Walk<'_> {
+    fn to(&mut self, offset: usize) -> (usize, usize) {
+        let (passed, rest) = self.rest.split_at(offset - self.at);
+        (self.rest, self.at) = (rest, offset);
+        for c in passed.chars() {
+            (self.line, self.column) = if c == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+        }
+        (self.line, self.column)
     }
 }
 

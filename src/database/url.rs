@@ -1,11 +1,11 @@
 //! The parameters of a URL: the drivers ignore what they do not know, and say little about files that they cannot use.
 
-use std::{borrow::Cow, fs};
+use std::{borrow::Cow, path::Path};
 
 use url::Url;
 
 use super::{Engine, Error};
-use crate::{problems::unknown, tls};
+use crate::{files, problems::unknown, tls};
 
 const POSTGRES: [&str; 18] = [
     "sslmode",
@@ -113,7 +113,7 @@ fn content((name, value): &(String, String), check: impl Fn(&[u8]) -> Result<(),
         check(value.as_bytes()).map_err(|why| format!("{name}: {why}"))?;
         return Ok(value.clone().into_bytes());
     }
-    let content = fs::read(value).map_err(|error| format!("{name}: cannot read {value}: {error}"))?;
+    let content = files::read(Path::new(value)).map_err(|error| format!("{name}: cannot read {value}: {error}"))?;
     check(&content).map_err(|why| format!("{name}: {value}: {why}"))?;
     Ok(content)
 }

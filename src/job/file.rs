@@ -68,6 +68,12 @@ const DEFAULT_BATCH: u32 = 500;
 /// Larger ones only hold more memory, and more values than a statement can bind.
 const LARGEST_BATCH: u32 = 10_000;
 
+/// Redis takes no larger one.
+pub const LARGEST_VALUE: u32 = 512 << 20;
+
+/// The cross product of more is nothing that anybody warms.
+const MOST_TARGET_LISTS: usize = 16;
+
 /// Reads the parts of one file.
 pub(super) struct Reader<'a, 'p> {
     pub doc: &'a mut Document<'p>,
@@ -92,6 +98,10 @@ impl Reader<'_, '_> {
         };
         let concurrency = self.at_most("limits.concurrency", &table.concurrency, MOST_CONCURRENCY, 4);
         let batch = self.at_most("limits.batch", &table.batch, LARGEST_BATCH, DEFAULT_BATCH);
+        let max_value_bytes = match &table.max_value_bytes {
+            None => Some(None),
+            written => self.at_most("limits.max_value_bytes", written, LARGEST_VALUE, LARGEST_VALUE).map(Some),
+        };
         Some(Limits {
             keys_per_second: table.keys_per_second,
             queries_per_second: table.queries_per_second,
@@ -99,6 +109,7 @@ impl Reader<'_, '_> {
             timeout: timeout?,
             batch: batch?,
             max_bytes: table.max_bytes,
+            max_value_bytes: max_value_bytes?,
         })
     }
 
@@ -198,6 +209,10 @@ impl Reader<'_, '_> {
     }
 
     fn targets(&mut self, tables: &BTreeMap<At<String>, At<TargetTable>>) -> Option<Vec<TargetList>> {
+        if let Some(name) = tables.keys().nth(MOST_TARGET_LISTS) {
+            self.doc.problem(name.span(), format!("a job has at most {MOST_TARGET_LISTS} target lists"));
+            return None;
+        }
         // A TOML table has no order of its own, but the places of its keys have.
         let mut written: Vec<_> = tables.iter().collect();
         written.sort_by_key(|(name, _)| name.span().start);

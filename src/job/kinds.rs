@@ -28,6 +28,9 @@ const DEFAULT_NEIGHBOURS: u32 = 50;
 /// Items of a user that count, when the file does not say: recall is the same from here on.
 const DEFAULT_HISTORY: u32 = 300;
 
+/// Each is a statement that every model reads.
+const MOST_EVENTS: usize = 100;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a kind provides to the key besides the targets: values that are the same for every key.
@@ -202,6 +205,10 @@ impl Reader<'_, '_> {
         let tables = tables.as_deref().unwrap_or_default();
         if tables.is_empty() {
             self.missing(&entry, "write `events = [ { sql = \"purchases.sql\" } ]`");
+            return None;
+        }
+        if let Some(table) = tables.get(MOST_EVENTS) {
+            self.doc.problem(table.sql.span(), format!("`{entry}` has at most {MOST_EVENTS} entries"));
             return None;
         }
         let weight = |table: &EventsTable| table.weight.as_ref().map_or(1.0, |weight| *weight.get_ref());

@@ -5,9 +5,10 @@ use std::{
     path::Path,
 };
 
-use super::{Job, file};
+use super::{Job, file, key::Shape};
 use crate::{
     database::Engine,
+    files,
     problems::{At, Document, Problem, Problems, unknown},
 };
 
@@ -75,7 +76,7 @@ pub fn load_file(path: &Path, dialects: &Dialects, problems: &mut Problems) -> O
         problems.push(path, why);
         return None;
     }
-    let text = match std::fs::read(path).map(String::from_utf8) {
+    let text = match files::read(path).map(String::from_utf8) {
         Ok(Ok(text)) => text,
         Ok(Err(_)) => {
             problems.push(path, "the file is not UTF-8");
@@ -93,8 +94,11 @@ pub fn load_file(path: &Path, dialects: &Dialects, problems: &mut Problems) -> O
 
 /// Two jobs that write the same key would overwrite each other for ever.
 fn refuse_shared_keys(jobs: &[Job], problems: &mut Problems) {
+    let shapes: Vec<Shape> = jobs.iter().map(|job| job.key.shape()).collect();
     for (index, job) in jobs.iter().enumerate() {
-        for other in jobs[..index].iter().filter(|other| other.key.can_meet(&job.key)) {
+        // One is enough: of a thousand jobs with one key, each would tell of all those before it.
+        if let Some(other) = (0..index).find(|&other| shapes[other].can_meet(&shapes[index])).map(|other| &jobs[other])
+        {
             let why = format!(
                 "jobs `{}` ({}) and `{}` ({}) can write the same key; give one of them another key",
                 other.name, other.key, job.name, job.key

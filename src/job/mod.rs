@@ -24,8 +24,9 @@ mod schedule;
 mod sql;
 mod tables;
 
+pub use file::LARGEST_VALUE;
 pub use freshness::{Refresh, Ttl, cold_warning, margin};
-pub use key::KeyTemplate;
+pub use key::{KeyTemplate, MAX_VALUE_CHARACTERS};
 pub use load::{Dialects, load, load_file, select};
 pub use schedule::Schedule;
 
@@ -388,4 +389,6 @@ pub struct Limits {
     pub batch: NonZeroU32,
     /// Bytes of values that a run writes at most.
     pub max_bytes: Option<NonZeroU64>,
+    /// The largest value; `None` is that of the process.
+    pub max_value_bytes: Option<NonZeroU32>,
 }

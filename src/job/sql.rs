@@ -5,6 +5,7 @@ use std::{ops::Range, path::Path, time::Duration};
 use super::{Origin, Sql};
 use crate::{
     database::{Engine, Statement},
+    files,
     problems::{At, Document, nearest},
 };
 
@@ -77,7 +78,7 @@ fn locate(source: &At<String>, doc: &mut Document<'_>) -> Option<(String, Origin
     }
     let folder = doc.path().parent().unwrap_or(Path::new("."));
     let file = folder.join(value);
-    match std::fs::read_to_string(&file) {
+    match files::read_text(&file) {
         Ok(text) => Some((text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned(), Origin { file, start: (1, 1) })),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let near = sql_files(folder);

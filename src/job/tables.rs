@@ -129,6 +129,7 @@ pub(super) struct LimitsTable {
     pub timeout: Option<At<Span>>,
     pub batch: Option<At<NonZeroU32>>,
     pub max_bytes: Option<NonZeroU64>,
+    pub max_value_bytes: Option<At<NonZeroU32>>,
 }
 
 /// A target value in a file: text or a whole number.

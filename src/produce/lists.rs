@@ -8,6 +8,7 @@ use super::{
     Produced, compute,
     model::Model,
     ranking::Scored,
+    refuse_over,
     scoring::{Options, Recommender},
 };
 use crate::{
@@ -22,6 +23,7 @@ pub(super) async fn for_targets(
     job: &Arc<Job>,
     model: &Arc<Model>,
     targets: &[Target],
+    largest: usize,
     meter: &Meter,
 ) -> Result<Vec<Produced>, Failure> {
     let (job, model, targets) = (Arc::clone(job), Arc::clone(model), targets.to_vec());
@@ -30,10 +32,10 @@ pub(super) async fn for_targets(
         match &job.kind {
             Kind::Trending(trending) => {
                 let category = place("category");
-                targets.iter().map(|target| model.trending_list(trending, of(target, category))).collect()
+                targets.iter().map(|target| model.trending_list(trending, of(target, category), largest)).collect()
             }
             Kind::Recommend(recommend) => {
-                model.recommended_lists(recommend, &targets, place("user_id"), place("category"))
+                model.recommended_lists(recommend, &targets, [place("user_id"), place("category")], largest)
             }
             Kind::Similar(similar) => {
                 let row = |target: &Target| {
@@ -46,8 +48,9 @@ pub(super) async fn for_targets(
                 };
                 targets
                     .par_iter()
-                    .map(|target| {
-                        row(target).map_or(Produced::Empty, |row| model.similar_list(similar.of, similar.limit, row))
+                    .map(|target| match row(target) {
+                        Some(row) => model.similar_list(similar.of, similar.limit, row, largest),
+                        None => Produced::Empty,
                     })
                     .collect()
             }
@@ -90,13 +93,13 @@ impl Model {
         }
     }
 
-    fn trending_list(&self, job: &Trending, category: Option<&Id>) -> Produced {
+    fn trending_list(&self, job: &Trending, category: Option<&Id>, largest: usize) -> Produced {
         let category = match self.wanted(category, &job.any_category) {
             Wanted::Any => None,
             Wanted::Category(category) => Some(category),
             Wanted::Nothing => return Produced::Empty,
         };
-        list(&self.trend.top(category, job.limit as usize), |&(item, score), out| {
+        list(&self.trend.top(category, job.limit as usize), largest, |&(item, score), out| {
             out.extend_from_slice(b"\"product_id\":");
             self.interactions.items()[item as usize].write_json(out);
             out.extend_from_slice(b",\"trend_score\":");
@@ -107,7 +110,7 @@ impl Model {
         })
     }
 
-    fn similar_list(&self, of: Of, limit: u32, row: u32) -> Produced {
+    fn similar_list(&self, of: Of, limit: u32, row: u32, largest: usize) -> Produced {
         let Some(neighbours) = &self.neighbours else {
             return Produced::Empty;
         };
@@ -116,7 +119,7 @@ impl Model {
             Of::Products => self.interactions.items(),
             Of::Users => self.interactions.users(),
         };
-        list(&similar[..similar.len().min(limit as usize)], |&(other, score), out| {
+        list(&similar[..similar.len().min(limit as usize)], largest, |&(other, score), out| {
             self.write_scored(&ids[other as usize], score, out);
             if of == Of::Products {
                 write_details(self.catalogue.details(other), out);
@@ -129,8 +132,8 @@ impl Model {
         &self,
         job: &Recommend,
         targets: &[Target],
-        user: Option<usize>,
-        category: Option<usize>,
+        [user, category]: [Option<usize>; 2],
+        largest: usize,
     ) -> Vec<Produced> {
         let Some(neighbours) = &self.neighbours else {
             return Vec::new();
@@ -171,7 +174,7 @@ impl Model {
         let ranked = recommender.recommend_all(&known);
         let value = |(user, wanted): (usize, Option<usize>)| match wanted {
             None => Produced::Empty,
-            Some(wanted) => list(&ranked[user][wanted], |&(item, score), out| {
+            Some(wanted) => list(&ranked[user][wanted], largest, |&(item, score), out| {
                 self.write_scored(&self.interactions.items()[item as usize], score, out);
                 write_details(self.catalogue.details(item), out);
             }),
@@ -187,8 +190,8 @@ impl Model {
     }
 }
 
-/// A list of objects, or nothing when there is none.
-fn list(entries: &[Scored], write: impl Fn(&Scored, &mut Vec<u8>)) -> Produced {
+/// A list of objects, or nothing when there is none. One that grows too large is not built to its end.
+fn list(entries: &[Scored], largest: usize, write: impl Fn(&Scored, &mut Vec<u8>)) -> Produced {
     if entries.is_empty() {
         return Produced::Empty;
     }
@@ -197,6 +200,10 @@ fn list(entries: &[Scored], write: impl Fn(&Scored, &mut Vec<u8>)) -> Produced {
         out.extend_from_slice(if nth == 0 { b"{" } else { b",{" });
         write(entry, &mut out);
         out.push(b'}');
+        // With the bracket that closes the list.
+        if let Err(why) = refuse_over(largest, out.len() + 1) {
+            return Produced::Failed(why);
+        }
     }
     out.push(b']');
     Produced::Value(out)

@@ -55,22 +55,26 @@ pub struct Producer {
     reader: Arc<Reader>,
     now: DateTime<Utc>,
     meter: Arc<Meter>,
+    /// The largest value, in bytes.
+    largest: usize,
     /// Built when the first key turns out to be due: a run that finds everything fresh asks nothing.
     model: OnceCell<Option<Arc<Model>>>,
 }
 
 impl Producer {
-    /// Nothing is read yet.
-    pub fn new(job: Arc<Job>, reader: Arc<Reader>, now: DateTime<Utc>, meter: Arc<Meter>) -> Self {
-        Self { job, reader, now, meter, model: OnceCell::new() }
+    /// Nothing is read yet. A value of more than `largest` bytes is an error of its target.
+    pub fn new(job: Arc<Job>, reader: Arc<Reader>, now: DateTime<Utc>, meter: Arc<Meter>, largest: usize) -> Self {
+        Self { job, reader, now, meter, largest, model: OnceCell::new() }
     }
 
     /// The values of some targets, in their order.
     pub async fn produce(&self, targets: &[Target]) -> Result<Vec<Produced>, Failure> {
         match &self.job.kind {
-            Kind::Query(query) => query::for_targets(&self.job, query, &self.reader, self.now, targets).await,
+            Kind::Query(query) => {
+                query::for_targets(&self.job, query, &self.reader, self.now, self.largest, targets).await
+            }
             Kind::Trending(_) | Kind::Recommend(_) | Kind::Similar(_) => match self.model().await? {
-                Some(model) => lists::for_targets(&self.job, &model, targets, &self.meter).await,
+                Some(model) => lists::for_targets(&self.job, &model, targets, self.largest, &self.meter).await,
                 None => Ok(vec![Produced::Empty; targets.len()]),
             },
         }
@@ -108,7 +112,8 @@ impl Producer {
     pub async fn explode(&self, only: &[Only], out: &mpsc::Sender<Vec<Exploded>>) -> Result<(), Failure> {
         match &self.job.kind {
             Kind::Query(query) => {
-                query::explode(&self.job, query, &self.reader, self.now, only, &self.meter, out).await
+                let wanted = query::Wanted { only, largest: self.largest };
+                query::explode(&self.job, query, &self.reader, self.now, wanted, &self.meter, out).await
             }
             Kind::Trending(_) | Kind::Recommend(_) | Kind::Similar(_) => Ok(()),
         }
@@ -126,6 +131,14 @@ impl Producer {
         };
         self.model.get_or_try_init(load).await.cloned()
     }
+}
+
+/// A value of this size, when that is too much.
+fn refuse_over(largest: usize, size: usize) -> Result<(), String> {
+    if size <= largest {
+        return Ok(());
+    }
+    Err(format!("the value has at least {size} bytes, and `limits.max_value_bytes` is {largest}"))
 }
 
 #[cfg(test)]

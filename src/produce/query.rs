@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use rustc_hash::FxHasher;
 use tokio::sync::mpsc;
 
-use super::{Produced, object::Members};
+use super::{Produced, object::Members, refuse_over};
 use crate::{
     database::{Argument, Cell, Row, Value},
     job::{Each, Job, Query},
@@ -35,6 +35,7 @@ pub(super) async fn for_targets(
     query: &Query,
     reader: &Reader,
     now: DateTime<Utc>,
+    largest: usize,
     targets: &[Target],
 ) -> Result<Vec<Produced>, Failure> {
     let mut arguments = query.sql.arguments(now);
@@ -54,12 +55,16 @@ pub(super) async fn for_targets(
         let keys = names.iter().map(|name| columns.require(name)).collect::<Result<Vec<_>, _>>()?;
         Ok((keys, Members::new(columns, &names, &query.json)?, vec![Produced::Empty; targets.len()]))
     };
+    let closing = usize::from(query.each == Each::List);
     let (_, _, mut produced) = reader
         .fold(&query.sql, &arguments, start, |(keys, values, produced), row| {
             let cells = keys.iter().map(|key| row.cell(*key)).collect::<Result<Vec<_>, _>>().map_err(|e| e.message)?;
             // A statement may return more than it was asked for.
             if let Some(&target) = index.get(&joined(cells.iter().map(Cell::text))) {
-                gather(&mut produced[target], query.each, |out| values.write_object(row, out));
+                gather(&mut produced[target], query.each, |out| {
+                    values.write_object(row, out)?;
+                    refuse_over(largest, out.len() + closing)
+                });
             }
             Ok(())
         })
@@ -119,6 +124,14 @@ const REMEMBERED: usize = 1 << 16;
 /// A batch of exploded values ends at this size.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// Which values are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub only: &'a [Only],
+    /// In bytes.
+    pub largest: usize,
+}
+
 /// Runs the statement of a job without targets and sends a value a key.
 ///
 /// The rows of a list must come one after the other. When a list's key comes back, the run ends; when a row's does, that
@@ -128,7 +141,7 @@ pub(super) async fn explode(
     query: &Query,
     reader: &Reader,
     now: DateTime<Utc>,
-    only: &[Only],
+    wanted: Wanted<'_>,
     meter: &Meter,
     out: &mpsc::Sender<Vec<Exploded>>,
 ) -> Result<(), Failure> {
@@ -137,9 +150,9 @@ pub(super) async fn explode(
         .stream(
             &query.sql,
             &query.sql.arguments(now),
-            |columns| Explosion::new(job, query, only, columns),
+            |columns| Explosion::new(job, query, wanted.only, columns),
             |state, row| {
-                state.take(job, query, only, row)?;
+                state.take(job, query, wanted, row)?;
                 let full = state.done.len() >= chunk || state.whole_bytes() >= BATCH_BYTES;
                 Ok(full.then(|| state.send(meter)))
             },
@@ -161,11 +174,20 @@ struct Explosion {
     /// The values of this batch, one behind the other, instead of an allocation for each.
     bytes: Vec<u8>,
     /// The list that rows are being gathered for; its value ends where `bytes` does.
-    open: Option<Part>,
+    open: Option<Open>,
     done: Vec<Part>,
     recent: Hashes,
     /// What was recent before `recent` became full.
     older: Hashes,
+}
+
+/// A list that rows are being gathered for.
+struct Open {
+    key: Result<String, String>,
+    /// Where its value begins.
+    start: usize,
+    /// Why it will not be written; the rest of its rows is passed over.
+    failed: Option<String>,
 }
 
 /// A key, and where its value stands.
@@ -197,7 +219,7 @@ impl Explosion {
         })
     }
 
-    fn take(&mut self, job: &Job, query: &Query, only: &[Only], row: &Row) -> Result<(), String> {
+    fn take(&mut self, job: &Job, query: &Query, wanted: Wanted<'_>, row: &Row) -> Result<(), String> {
         let cells = self.keys.iter().map(|(_, index)| row.cell(*index)).collect::<Result<Vec<_>, _>>();
         let cells = cells.map_err(|error| error.message)?;
         let texts: Vec<Option<Cow<'_, str>>> = cells.iter().map(Cell::text).collect();
@@ -205,35 +227,38 @@ impl Explosion {
             let at = self.keys.iter().position(|(key, _)| key == name)?;
             texts[at].as_deref()
         };
-        let wanted = |only: &Only| only.values.iter().any(|value| text(&only.name) == Some(value.to_string().as_str()));
-        if !only.iter().all(wanted) {
+        let Wanted { only, largest } = wanted;
+        let is_in = |only: &Only| only.values.iter().any(|value| text(&only.name) == Some(value.to_string().as_str()));
+        if !only.iter().all(is_in) {
             return Ok(());
         }
         let key = job.key.render(text).map_err(|why| format!("a row for {}: {why}", job.key));
         match (query.each, &mut self.open) {
             (Each::List, Some(open)) if open.key == key => {
-                self.bytes.push(b',');
-                if let Err(why) = self.values.write_object(row, &mut self.bytes) {
-                    open.key = Err(why);
+                if open.key.is_ok() && open.failed.is_none() {
+                    self.bytes.push(b',');
+                    self.append(row, query.each, largest);
                 }
             }
             (each, _) => {
                 self.close(each);
-                let key = match key.map(|key| (self.is_new(&key), key)) {
+                let (key, failed) = match key.map(|key| (self.is_new(&key), key)) {
                     Ok((false, key)) if each == Each::List => {
                         // Part of its list is written already; the rest of the rows would not make it whole.
                         return Err(format!("the rows of {key} do not come one after the other; add ORDER BY"));
                     }
-                    Ok((false, key)) => Err(format!("{key}: {SECOND_ROW}")),
-                    Ok((true, key)) => Ok(key),
-                    Err(why) => Err(why),
+                    Ok((false, key)) => (Ok(key), Some(SECOND_ROW.to_owned())),
+                    Ok((true, key)) => (Ok(key), None),
+                    Err(why) => (Err(why), None),
                 };
-                let start = self.bytes.len();
-                if each == Each::List {
-                    self.bytes.push(b'[');
+                let is_wanted = key.is_ok() && failed.is_none();
+                self.open = Some(Open { key, start: self.bytes.len(), failed });
+                if is_wanted {
+                    if each == Each::List {
+                        self.bytes.push(b'[');
+                    }
+                    self.append(row, each, largest);
                 }
-                let key = self.values.write_object(row, &mut self.bytes).and(key);
-                self.open = Some(Part { key, value: start..start });
                 if each == Each::Row {
                     self.close(each);
                 }
@@ -242,14 +267,28 @@ impl Explosion {
         Ok(())
     }
 
+    /// Writes a row to the value that is being gathered; one that fails gives its room back.
+    fn append(&mut self, row: &Row, each: Each, largest: usize) {
+        let Some(open) = &mut self.open else { return };
+        let written = self.values.write_object(row, &mut self.bytes);
+        let size = self.bytes.len() - open.start + usize::from(each == Each::List);
+        if let Err(why) = written.and_then(|()| refuse_over(largest, size)) {
+            open.failed = Some(why);
+            self.bytes.truncate(open.start);
+        }
+    }
+
     /// Ends the value that is being gathered.
     fn close(&mut self, each: Each) {
-        if let Some(mut open) = self.open.take() {
-            if each == Each::List {
+        if let Some(Open { key, start, failed }) = self.open.take() {
+            let key = match (key, failed) {
+                (Ok(key), Some(why)) => Err(format!("{key}: {why}")),
+                (key, _) => key,
+            };
+            if each == Each::List && key.is_ok() {
                 self.bytes.push(b']');
             }
-            open.value.end = self.bytes.len();
-            self.done.push(open);
+            self.done.push(Part { key, value: start..self.bytes.len() });
         }
     }
 
@@ -267,7 +306,7 @@ impl Explosion {
         let mut rest = Vec::with_capacity(end + end / 8);
         rest.extend_from_slice(&self.bytes[end..]);
         if let Some(open) = &mut self.open {
-            open.value = 0..0;
+            open.start = 0;
         }
         self.bytes.truncate(end);
         let bytes = Bytes::from(std::mem::replace(&mut self.bytes, rest));

@@ -29,6 +29,11 @@ pub(super) enum Batch {
     Exploded(Vec<Exploded>),
 }
 
+/// Whether the settings may have made this of a longer key.
+fn is_digest(rest: &str) -> bool {
+    rest.len() == 32 && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A key that is due.
 struct Due {
     /// Its position in the batch.
@@ -197,8 +202,12 @@ impl Run<'_> {
             }
         };
         let mut keys = Vec::with_capacity(rendered.len());
-        for (index, key) in rendered.into_iter().enumerate() {
-            match key.and_then(|rest| self.around.keyspace.key(&rest)) {
+        for (index, rest) in rendered.into_iter().enumerate() {
+            let key = rest.and_then(|rest| self.around.keyspace.key(&rest).map(|key| (key, rest)));
+            if let (Some(seen), Ok((key, _))) = (&self.request.keys_seen, &key) {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+            }
+            match key.and_then(|(key, rest)| self.owned(key, &rest, batch, index)) {
                 Ok(key) => keys.push((index, key)),
                 Err(why) => {
                     self.meter.invalid.add(1);
@@ -206,10 +215,29 @@ impl Run<'_> {
                 }
             }
         }
-        if let Some(seen) = &self.request.keys_seen {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().map(|(_, key)| key.clone()));
-        }
         keys
+    }
+
+    /// The key, when no other target of this run has it: one of them would get the other's value.
+    fn owned(&self, key: String, rest: &str, batch: &Batch, index: usize) -> Result<String, String> {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = match batch {
+            Batch::Targets(targets) if self.job.targets.len() > 1 => {
+                let texts: Vec<Option<String>> =
+                    targets[index].iter().map(|id| id.as_ref().map(Id::to_string)).collect();
+                owners.claim(&key, texts)
+            }
+            // With one variable no two values have one key, and a query's rows were compared before; but a digest is
+            // not what it was made from, and an id may look like one.
+            _ if key.ends_with(rest) && !is_digest(rest) => true,
+            _ => owners.claim(&key, rest),
+        };
+        match is_free {
+            true => Ok(key),
+            false => Err(format!(
+                "{key}: another target of this run has the same key; separate the variables by what no value holds"
+            )),
+        }
     }
 
     fn target_key(&self, target: &Target) -> Result<String, String> {

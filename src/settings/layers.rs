@@ -5,7 +5,10 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 
 use super::Settings;
-use crate::problems::{Document, Problems, unknown};
+use crate::{
+    files,
+    problems::{Document, Problems, unknown},
+};
 
 /// The file that is read when no other is named, if it exists.
 pub const DEFAULT_FILE: &str = "/etc/warmd/warmd.toml";
@@ -49,7 +52,7 @@ impl Settings {
 
 /// The layer that a file makes.
 fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileSourceString, FileFormat>> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match files::read_text(path) {
         Ok(text) => text,
         Err(error) => {
             problems.push(path, format!("the settings cannot be read: {error}"));

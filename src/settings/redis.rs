@@ -8,7 +8,7 @@ use url::Url;
 use super::{RedisSettings, secret};
 use crate::{
     cache::{ClientTlsConfig, Server, TlsCertificates},
-    tls,
+    files, tls,
 };
 
 impl RedisSettings {
@@ -53,8 +53,7 @@ impl RedisSettings {
 
 /// What a file holds, when it is of use.
 fn content(name: &str, file: &Path, check: impl Fn(&[u8]) -> Result<(), String>) -> Result<Vec<u8>, String> {
-    let content =
-        std::fs::read(file).map_err(|error| format!("`redis.{name}`: cannot read {}: {error}", file.display()));
+    let content = files::read(file).map_err(|error| format!("`redis.{name}`: cannot read {}: {error}", file.display()));
     let content = content?;
     check(&content).map_err(|why| format!("`redis.{name}`: {}: {why}", file.display()))?;
     Ok(content)

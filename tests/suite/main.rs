@@ -8,6 +8,7 @@ mod database;
 mod differential;
 mod guards;
 mod history;
+mod hostile;
 mod load;
 mod package;
 mod privileges;

@@ -11,6 +11,7 @@ use warmd::{
     problems::Problems,
     record::{Meter, Record},
     run::{Request, Surroundings, run},
+    settings::LimitSettings,
     throttle::{Quotas, Throttle},
 };
 
@@ -57,6 +58,7 @@ impl World {
             keyspace: Keyspace { prefix: "t:".to_owned(), max_length: 200, overlong: Overlong::Md5 },
             load_limits: LoadLimits::default(),
             max_memory: Some(0.9),
+            max_value_bytes: LimitSettings::default().max_value_bytes,
             throttle: Arc::new(Throttle::new(Quotas::default())),
             instance: "test".to_owned(),
         };
