@@ -211,6 +211,7 @@ impl Reader {
         for connection in idle {
             connection.close().await;
         }
+        self.database.end_abandoned().await;
     }
 
     async fn connection(&self) -> Result<Connection, Error> {
