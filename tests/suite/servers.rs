@@ -14,8 +14,8 @@ mod authority;
 mod supervisor;
 
 pub use authority::{Authority, Certificate};
-pub use supervisor::unprivileged;
-use supervisor::{Server, newest_postgres, on_free_port, own_folder, path, supervise, wait_until};
+pub use supervisor::{Server, unprivileged};
+use supervisor::{newest_postgres, on_free_port, own_folder, path, supervise, wait_until};
 
 const SET_UP_POSTGRES: &str = r#"
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync &&
@@ -49,7 +49,15 @@ pub struct TlsServer {
 pub struct TestRedis {
     pub url: String,
     pub socket: PathBuf,
-    _server: Server,
+    pub server: Server,
+}
+
+/// A database server of a test's own, which it may kill.
+pub struct OwnServer {
+    pub database: TestDatabase,
+    /// The URL of its socket.
+    pub administrator: String,
+    pub server: Server,
 }
 
 /// A fresh PostgreSQL database; trust for everyone but the user `locked`, whose password is `right`, and `warmd`, whom a
@@ -81,23 +89,21 @@ pub async fn sqlite() -> TestDatabase {
     TestDatabase { url: format!("sqlite://{}", file.display()), _folder: Some(folder) }
 }
 
-/// A fresh Redis server on a socket.
+/// A fresh Redis server on a socket; whoever kills it and starts it again finds it empty.
 pub async fn redis() -> TestRedis {
+    redis_with(&["--appendonly", "no"]).await
+}
+
+/// The same with data that survive.
+pub async fn durable_redis() -> TestRedis {
+    redis_with(&["--appendonly", "yes", "--appendfsync", "always"]).await
+}
+
+async fn redis_with(options: &[&str]) -> TestRedis {
     let folder = own_folder(None);
     let socket = folder.join("redis.sock");
-    let command = [
-        "redis-server",
-        "--port",
-        "0",
-        "--unixsocket",
-        path(&socket),
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--dir",
-        path(&folder),
-    ];
+    let command = ["redis-server", "--port", "0", "--unixsocket", path(&socket), "--save", "", "--dir", path(&folder)];
+    let command: Vec<&str> = command.into_iter().chain(options.iter().copied()).collect();
     let server = supervise(&folder, "KILL", None, 0, "true", &command);
     wait_until(&server, || {
         let socket = socket.clone();
@@ -105,7 +111,23 @@ pub async fn redis() -> TestRedis {
     })
     .await
     .unwrap();
-    TestRedis { url: format!("redis+unix://{}", socket.display()), socket, _server: server }
+    TestRedis { url: format!("redis+unix://{}", socket.display()), socket, server }
+}
+
+/// A PostgreSQL server of the test's own, with a database in it.
+pub async fn own_postgres(options: &[String]) -> OwnServer {
+    let server = start_postgres(options).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    OwnServer { database: TestDatabase { url, _folder: None }, administrator: postgres_socket(&server), server }
+}
+
+/// A MariaDB server of the test's own, with a database in it.
+pub async fn own_mariadb(options: &[String]) -> OwnServer {
+    let server = start_mariadb(options).await;
+    let administrator = mariadb_socket(&server);
+    execute(&administrator, "CREATE DATABASE shop CHARACTER SET utf8mb4").await;
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    OwnServer { database: TestDatabase { url, _folder: None }, administrator, server }
 }
 
 /// A database of this name on the same server.
@@ -130,6 +152,16 @@ pub async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
         scheme => panic!("no such engine: {scheme}"),
     }
     Ok(())
+}
+
+/// The number that a statement gives.
+pub async fn number(url: &str, sql: &str) -> Result<i64, sqlx::Error> {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match url.split_once(':').unwrap().0 {
+        "postgres" => sqlx::query_scalar(sql).fetch_one(&mut sqlx::PgConnection::connect(url).await?).await,
+        "mysql" => sqlx::query_scalar(sql).fetch_one(&mut sqlx::MySqlConnection::connect(url).await?).await,
+        scheme => panic!("nobody asks {scheme}"),
+    }
 }
 
 fn fresh_name() -> String {

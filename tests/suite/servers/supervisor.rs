@@ -4,7 +4,8 @@
 //! the pipe closes, and the shell kills the server and removes its folder.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write as _},
     net::TcpListener,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -26,7 +27,13 @@ shift 3
     : >"$folder/started"
     exec "$@"
 ) </dev/null >"$folder/log" 2>&1 &
-cat >/dev/null
+echo $! >"$folder/process"
+# Each line starts a server again that was killed.
+while read -r _; do
+    wait
+    "$@" </dev/null >>"$folder/log" 2>&1 &
+    echo $! >"$folder/process"
+done
 trap '' TERM
 kill -s "$signal" $!
 kill -s TERM 0
@@ -47,6 +54,38 @@ impl Drop for Server {
         drop(self.supervisor.stdin.take());
         let _ = self.supervisor.wait();
     }
+}
+
+impl Server {
+    /// Sends a signal to the server and all its children.
+    pub fn signal(&self, name: &str) {
+        let id = fs::read_to_string(self.folder.join("process")).unwrap();
+        let mut command = Command::new("kill");
+        command.args(["-s", name]).args(with_children(id.trim().parse().unwrap()).iter().map(u32::to_string));
+        // A child may end by itself, or because of the one before.
+        command.stderr(Stdio::null()).status().unwrap();
+    }
+
+    /// Kills it as a power cut does; it can be started again.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// Starts it again, with the data that it left.
+    pub fn start(&mut self) {
+        self.supervisor.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+}
+
+/// A process and the children that it has now.
+fn with_children(id: u32) -> Vec<u32> {
+    let parent = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok();
+    let children = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let child = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        (parent(&stat) == Some(id)).then_some(child)
+    });
+    std::iter::once(id).chain(children).collect()
 }
 
 /// Starts a server on a port that was free a moment ago, again when another process was faster.
