@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     str::FromStr,
     time::{Duration, Instant},
@@ -37,6 +38,8 @@ pub struct History {
 #[derive(Default)]
 struct Session {
     connection: Option<AnyConnection>,
+    /// Which file it has open, where it is one.
+    file: Option<(u64, u64)>,
     /// What could not be written yet, the oldest first.
     waiting: VecDeque<Record>,
     /// That records wait is in the log.
@@ -223,6 +226,10 @@ impl History {
     async fn ask(&self, session: &mut Session, sql: &str, values: &[Bound]) -> anyhow::Result<Vec<AnyRow>> {
         let sql = self.placeholders(sql);
         let asked = Instant::now();
+        // SQLite would write on to a file that was removed, and with it what it writes.
+        if session.connection.is_some() && session.file != self.file() {
+            session.connection = None;
+        }
         loop {
             let (connection, is_new) = match session.connection.take() {
                 Some(connection) => (Ok(connection), false),
@@ -239,6 +246,9 @@ impl History {
                     }
                     match tokio::time::timeout(PATIENCE, query.fetch_all(&mut connection)).await {
                         Ok(Ok(rows)) => {
+                            if is_new {
+                                session.file = self.file();
+                            }
                             (session.connection, session.retry_at) = (Some(connection), None);
                             return Ok(rows);
                         }
@@ -252,6 +262,16 @@ impl History {
             session.retry_at = (asked.elapsed() > LONG).then(|| Instant::now() + PAUSE);
             return answer;
         }
+    }
+
+    /// Which file is there now, for SQLite.
+    fn file(&self) -> Option<(u64, u64)> {
+        if self.database.engine() != Engine::Sqlite {
+            return None;
+        }
+        let options = SqliteConnectOptions::from_str(self.url.expose_secret()).ok()?;
+        let found = std::fs::metadata(options.get_filename()).ok()?;
+        Some((found.dev(), found.ino()))
     }
 
     /// Connects, and makes the table when there is none.

@@ -219,6 +219,7 @@ impl Reader {
         for connection in idle {
             connection.close().await;
         }
+        self.database.end_abandoned().await;
     }
 
     async fn connection(&self) -> Result<Connection, Error> {

@@ -35,6 +35,11 @@ pub struct Only {
     pub values: Vec<Id>,
 }
 
+/// Values of the first list that are read ahead of their batches: some megabytes. A list that is held back keeps its
+/// statement open, and with that the locks of a reader: whoever wants to change the table waits for the list, the batches'
+/// statements wait for him, and the list waits for the batches.
+const READ_AHEAD: usize = 100_000;
+
 /// Finds the targets of a job and sends them in batches of about `job.limits.batch` keys.
 ///
 /// The first list is streamed, so that it may be long; the others are held in memory. Values of `also` come last.
@@ -59,7 +64,7 @@ pub async fn stream(
     }
     let combinations = combinations(&others);
     let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
-    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>(1);
+    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>((READ_AHEAD / chunk).max(1));
     let read = async {
         let chunks = chunks;
         match only_of(only, first) {

@@ -75,6 +75,10 @@ struct Remote {
 /// Longer than any downtime after which a missed tick still matters; then the mark of a removed job is gone.
 const MARK_LIFE: Duration = Duration::from_secs(400 * 86_400);
 
+/// In seconds. A mark further ahead was made with a clock that was wrong, and would keep the job from running until then;
+/// that a tick runs twice is the lesser evil.
+const CLOCKS_DIFFER: i64 = 600;
+
 /// Only the holder may renew or release: its lease may have expired, and be another's now.
 const RENEW: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
@@ -97,7 +101,9 @@ impl Store {
         pipeline.cmd("SET").arg(&remote.lease).arg(&remote.value).arg("NX").arg("PX").arg(millis(claim.length));
         pipeline.cmd("GET").arg(&remote.lease).cmd("PTTL").arg(&remote.lease).cmd("GET").arg(&remote.tick);
         let (_, holder, left, done): (redis::Value, Option<String>, i64, Option<i64>) = redis.send(&pipeline).await?;
-        let is_done = claim.tick.is_some_and(|tick| done.is_some_and(|done| tick.timestamp() <= done));
+        let is_credible = |mark: &i64| *mark <= now.timestamp() + CLOCKS_DIFFER;
+        let is_done =
+            claim.tick.is_some_and(|tick| done.filter(is_credible).is_some_and(|done| tick.timestamp() <= done));
         match holder {
             // The reply of SET may have been lost with a connection, and the command sent twice: the value is what counts.
             Some(holder) if holder == remote.value => {

@@ -140,7 +140,7 @@ pub struct Database {
 #[derive(Clone)]
 enum Options {
     Postgres(Box<PgConnectOptions>),
-    MySql(Box<MySqlConnectOptions>),
+    MySql(Box<MySqlConnectOptions>, mysql::Abandoned),
     Sqlite(Box<SqliteConnectOptions>),
 }
 
@@ -174,7 +174,7 @@ impl Database {
             Engine::MySql => {
                 let options: MySqlConnectOptions = url.parse().map_err(invalid)?;
                 let place = at(options.get_socket(), options.get_host(), options.get_port());
-                (Options::MySql(Box::new(options)), place)
+                (Options::MySql(Box::new(options), mysql::Abandoned::default()), place)
             }
             Engine::Sqlite => {
                 let options: SqliteConnectOptions = url.parse().map_err(invalid)?;
@@ -189,7 +189,7 @@ impl Database {
     pub fn engine(&self) -> Engine {
         match self.options {
             Options::Postgres(_) => Engine::Postgres,
-            Options::MySql(_) => Engine::MySql,
+            Options::MySql(..) => Engine::MySql,
             Options::Sqlite(_) => Engine::Sqlite,
         }
     }
@@ -212,20 +212,31 @@ impl Database {
                 Options::Postgres(options) => {
                     Session::Postgres(postgres::Session::connect(options, &self.place).await?)
                 }
-                Options::MySql(options) => Session::MySql(mysql::Session::connect(options, &self.place).await?),
+                Options::MySql(options, abandoned) => {
+                    Session::MySql(mysql::Session::connect(options, &self.place, abandoned).await?)
+                }
                 Options::Sqlite(options) => Session::Sqlite(sqlite::Session::connect(options, &self.place).await?),
             })
         };
         let session = tokio::time::timeout(CONNECT, session)
             .await
             .unwrap_or_else(|_| Err(Error::unreachable(format!("no answer for {} s", CONNECT.as_secs()), &self.place)));
-        Ok(Connection { session: session? })
+        Ok(Connection { session: session?, place: self.place.clone() })
+    }
+
+    /// Has the server end what connections had under way when they were dropped. PostgreSQL notices by itself that a
+    /// client has gone, and SQLite is no server.
+    pub async fn end_abandoned(&self) {
+        if let Options::MySql(options, abandoned) = &self.options {
+            abandoned.end(options).await;
+        }
     }
 }
 
 /// One read-only session.
 pub struct Connection {
     session: Session,
+    place: String,
 }
 
 enum Session {
@@ -245,11 +256,14 @@ impl Connection {
         arguments: &Arguments,
         timeout: Duration,
     ) -> Result<Rows<'_>, Error> {
-        match &mut self.session {
-            Session::Postgres(session) => session.query(statement, arguments, timeout).await,
-            Session::MySql(session) => session.query(statement, arguments, timeout).await,
-            Session::Sqlite(session) => session.query(statement, arguments, timeout).await,
-        }
+        let query = async {
+            match &mut self.session {
+                Session::Postgres(session) => session.query(statement, arguments, timeout).await,
+                Session::MySql(session) => session.query(statement, arguments, timeout).await,
+                Session::Sqlite(session) => session.query(statement, arguments, timeout).await,
+            }
+        };
+        answered(query, timeout, &self.place).await
     }
 
     /// Has the server parse a statement without running it; its column names.
@@ -257,11 +271,14 @@ impl Connection {
     /// Its parameters have no values yet: `:now` and `:since` are taken to be moments, the others to be whatever the
     /// statement makes of them.
     pub async fn prepare(&mut self, statement: &Statement) -> Result<Vec<String>, Error> {
-        match &mut self.session {
-            Session::Postgres(session) => session.prepare(statement, PREPARE).await,
-            Session::MySql(session) => session.prepare(statement).await,
-            Session::Sqlite(session) => session.prepare(statement).await,
-        }
+        let prepare = async {
+            match &mut self.session {
+                Session::Postgres(session) => session.prepare(statement, PREPARE).await,
+                Session::MySql(session) => session.prepare(statement).await,
+                Session::Sqlite(session) => session.prepare(statement).await,
+            }
+        };
+        answered(prepare, PREPARE, &self.place).await
     }
 
     /// Takes leave of the server. A connection that is only dropped closes as well, but servers count and log that as a
@@ -270,11 +287,15 @@ impl Connection {
         if !self.is_usable() {
             return;
         }
-        match self.session {
-            Session::Postgres(session) => session.close().await,
-            Session::MySql(session) => session.close().await,
-            Session::Sqlite(session) => session.close().await,
-        }
+        let close = async {
+            match self.session {
+                Session::Postgres(session) => session.close().await,
+                Session::MySql(session) => session.close().await,
+                Session::Sqlite(session) => session.close().await,
+            }
+        };
+        // A server that does not answer any more need not be told.
+        let _ = tokio::time::timeout(CONNECT, close).await;
     }
 
     /// False once the session is in a state from which only a new connection helps.
@@ -285,6 +306,18 @@ impl Connection {
             Session::Sqlite(session) => session.is_usable(),
         }
     }
+}
+
+/// What a server says within the time limit that it should keep, and some more. One that has gone without a word says
+/// nothing for ever.
+async fn answered<T>(answer: impl Future<Output = Result<T, Error>>, limit: Duration, place: &str) -> Result<T, Error> {
+    let patience = limit.saturating_add(rows::GRACE);
+    let silence = || Error {
+        kind: ErrorKind::Unreachable,
+        message: format!("{place}: no answer for {} s", patience.as_secs()),
+        position: None,
+    };
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(silence()))
 }
 
 /// One row, in the engine's own encoding until a cell is asked for.

@@ -1,6 +1,11 @@
 //! MySQL and MariaDB: prepared statements, streamed in the binary protocol.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
@@ -23,24 +28,71 @@ const SESSION: &str = "SET SESSION TRANSACTION READ ONLY; SET SESSION net_write_
 pub(super) struct Session {
     connection: MySqlConnection,
     place: String,
-    usable: bool,
+    state: State,
     /// MariaDB, which counts time limits in seconds and by another name.
     mariadb: bool,
     /// The time limit that is set.
     limit: Option<Duration>,
 }
 
+struct State {
+    usable: bool,
+    /// What the server calls the session.
+    id: u64,
+    abandoned: Abandoned,
+}
+
+/// The sessions that were dropped while a statement may have been under way. These servers work on for a client that has
+/// gone, up to the statement's time limit.
+#[derive(Clone, Default)]
+pub(super) struct Abandoned(Arc<Mutex<Vec<u64>>>);
+
+/// A server that is out of reach has nothing to end, or ends it by its own time limit.
+const END: Duration = Duration::from_secs(2);
+
+impl Abandoned {
+    /// Ends them; a user may always end sessions of its own.
+    pub async fn end(&self, options: &MySqlConnectOptions) {
+        let ids = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if ids.is_empty() {
+            return;
+        }
+        let end = async {
+            let mut connection = MySqlConnection::connect_with(options).await?;
+            for id in &ids {
+                // Most have ended by themselves.
+                let _ = sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
+            }
+            connection.close().await
+        };
+        if !matches!(tokio::time::timeout(END, end).await, Ok(Ok(()))) {
+            tracing::debug!("statements of {} sessions may go on up to their time limit", ids.len());
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if !self.usable {
+            self.abandoned.0.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        }
+    }
+}
+
 impl Session {
-    pub async fn connect(options: &MySqlConnectOptions, place: &str) -> Result<Self, Error> {
+    pub async fn connect(options: &MySqlConnectOptions, place: &str, abandoned: &Abandoned) -> Result<Self, Error> {
         // Operators mean what they mean on this server.
         let options = options.clone().charset("utf8mb4").timezone("+00:00".to_owned()).pipes_as_concat(false);
         let failed = |error: sqlx::Error| Error::connecting(&error, place);
         let mut connection = MySqlConnection::connect_with(&options).await.map_err(failed)?;
         sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(failed)?;
-        let version = sqlx::raw_sql("SELECT VERSION()").fetch_one(&mut connection).await.map_err(failed)?;
-        let version: String = version.try_get_unchecked(0).map_err(failed)?;
+        let told = sqlx::raw_sql("SELECT VERSION(), CONNECTION_ID()");
+        let told = told.fetch_one(&mut connection).await.map_err(failed)?;
+        let version: String = told.try_get_unchecked(0).map_err(failed)?;
+        let id: u64 = told.try_get_unchecked(1).map_err(failed)?;
         let mariadb = version.contains("MariaDB");
-        Ok(Self { connection, place: place.to_owned(), usable: true, mariadb, limit: None })
+        let state = State { usable: true, id, abandoned: abandoned.clone() };
+        Ok(Self { connection, place: place.to_owned(), state, mariadb, limit: None })
     }
 
     pub fn parts(&mut self) -> (&mut MySqlConnection, &str) {
@@ -52,7 +104,7 @@ impl Session {
     }
 
     pub fn is_usable(&self) -> bool {
-        self.usable
+        self.state.usable
     }
 
     pub async fn query(
@@ -68,7 +120,7 @@ impl Session {
                 .map_err(|reason| Error::data(format!("parameter :{}: {reason}", bind.name)))?;
         }
         // Until the transaction has been closed; a caller that drops the future half way leaves it so.
-        self.usable = false;
+        self.state.usable = false;
         self.limit(limit).await?;
         self.simple("START TRANSACTION READ ONLY").await?;
         let columns = self.describe(&rendered, true).await;
@@ -92,12 +144,12 @@ impl Session {
 
     pub async fn prepare(&mut self, statement: &Statement) -> Result<Vec<String>, Error> {
         let rendered = statement.render(None, &HashMap::new())?;
-        self.usable = false;
+        self.state.usable = false;
         // What was prepared before may be older than the table. Runs keep it, and look at the first row: closing has no
         // answer, so the next message waits for the network's delayed acknowledgement, 40 ms.
         self.connection.clear_cached_statements().await.map_err(|error| Error::running(&error, &self.place))?;
         let columns = self.describe(&rendered, false).await;
-        self.usable = !matches!(&columns, Err(error) if error.kind == super::ErrorKind::Unreachable);
+        self.state.usable = !matches!(&columns, Err(error) if error.kind == super::ErrorKind::Unreachable);
         columns
     }
 
@@ -141,7 +193,7 @@ impl Session {
 
     async fn finish(&mut self, how: &str) -> Result<(), Error> {
         self.simple(how).await?;
-        self.usable = true;
+        self.state.usable = true;
         Ok(())
     }
 

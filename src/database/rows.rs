@@ -12,7 +12,7 @@ use super::{Error, Row, RowKind};
 const TOGETHER: usize = 16;
 
 /// How long after a time limit that the server should have kept the session is given up.
-const GRACE: Duration = Duration::from_secs(15);
+pub(super) const GRACE: Duration = Duration::from_secs(15);
 
 /// The rows of one statement, streamed with bounded memory.
 ///

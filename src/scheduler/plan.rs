@@ -32,6 +32,9 @@ pub(super) struct Due {
 /// The heart beats twice a second; a tick that is found later than this was slept through.
 const SLEPT: TimeDelta = TimeDelta::seconds(30);
 
+/// A clock that goes back further was wrong for long. Waiting until it has caught up would leave keys cold.
+const FAR_BACK: TimeDelta = TimeDelta::minutes(10);
+
 impl Plan {
     /// No jobs yet.
     pub fn new(now: DateTime<Utc>) -> Self {
@@ -42,7 +45,12 @@ impl Plan {
     pub fn look(&mut self, now: DateTime<Utc>) -> Vec<Due> {
         if now < self.looked - TimeDelta::seconds(1) {
             let back = (self.looked - now).num_seconds();
-            tracing::warn!("the clock went back by {back} s; ticks that have had their run are not repeated");
+            if self.looked - now > FAR_BACK {
+                tracing::warn!("the clock went back by {back} s; the schedules begin anew");
+                self.jobs.values_mut().for_each(|planned| planned.begin_anew(now));
+            } else {
+                tracing::warn!("the clock went back by {back} s; ticks that have had their run are not repeated");
+            }
         }
         self.looked = now;
         self.jobs.iter_mut().filter_map(|(job, planned)| planned.due(job, now)).collect()
@@ -84,6 +92,12 @@ impl Plan {
 }
 
 impl Planned {
+    fn begin_anew(&mut self, now: DateTime<Utc>) {
+        if let Some(next) = self.schedule.next_after(now) {
+            (self.seen, self.next) = (now, next);
+        }
+    }
+
     fn due(&mut self, job: &str, now: DateTime<Utc>) -> Option<Due> {
         let until = now - self.delay;
         if self.next > until {

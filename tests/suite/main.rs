@@ -6,6 +6,7 @@ mod cli;
 mod daemon;
 mod database;
 mod differential;
+mod faults;
 mod guards;
 mod history;
 mod hostile;

@@ -49,7 +49,11 @@ impl World {
 
     /// A database that is set up already, and a Redis of its own.
     pub async fn on(database: TestDatabase) -> Self {
-        let redis = servers::redis().await;
+        Self::with(database, servers::redis().await).await
+    }
+
+    /// Both set up already.
+    pub async fn with(database: TestDatabase, redis: TestRedis) -> Self {
         let store = Store::connect(&server(&redis.url)).await.unwrap();
         let around = Surroundings {
             database: Database::new(&secret(&database.url)).unwrap(),

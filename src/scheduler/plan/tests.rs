@@ -60,6 +60,15 @@ fn a_clock_that_goes_back_repeats_no_tick() {
 }
 
 #[test]
+fn a_clock_that_was_wrong_by_an_hour_keeps_no_job_waiting_for_an_hour() {
+    let mut plan = plan(&[job("a", "schedule = \"*/5 * * * *\"")], "2026-06-01T11:02:00Z");
+    assert_eq!(look(&mut plan, "2026-06-01T11:05:00Z"), ["a 11:05:00"]);
+    assert_eq!(look(&mut plan, "2026-06-01T10:06:00Z"), [""; 0]);
+    assert_eq!(look(&mut plan, "2026-06-01T10:10:00Z"), ["a 10:10:00"]);
+    assert_eq!(look(&mut plan, "2026-06-01T10:12:00Z"), [""; 0]);
+}
+
+#[test]
 fn local_times_that_a_transition_skips_or_repeats_are_handed_out_once() {
     // What comes out of looking twice a minute through the night, in UTC.
     let through = |zone: &str, pattern: &str, from: &str, hours: i64| {

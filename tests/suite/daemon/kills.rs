@@ -9,7 +9,7 @@ use std::{
 use chrono::Utc;
 use serde_json::Value;
 
-use super::{Daemon, USERS, moment, records, slow};
+use super::{Chance, Daemon, USERS, moment, records, slow};
 use crate::{cli::write_job, world::World};
 use leases::{Begun, Hold, Monitor, holds, marks};
 use oracle::{History, Life, Seen};
@@ -22,23 +22,6 @@ type Millis = i64;
 
 /// As `cli::warmd` sets it.
 const LEASE: Millis = 1000;
-
-/// The same numbers again from the same seed (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn pause(&mut self, at_most: u64) {
-        thread::sleep(Duration::from_millis(self.below(at_most)));
-    }
-}
 
 /// Two daemons, each of them started again under a new name after every end.
 struct Pair<'w> {
@@ -138,10 +121,7 @@ fn write_jobs(world: &World) -> HashMap<String, Millis> {
 #[tokio::test]
 async fn killed_at_any_moment_two_daemons_lose_no_tick_and_complete_none_twice() {
     let world = World::new().await;
-    let seed = std::env::var("WARMD_TEST_SEED")
-        .map_or(Utc::now().timestamp_micros().unsigned_abs(), |seed| seed.parse().unwrap());
-    println!("to repeat it: WARMD_TEST_SEED={seed}");
-    let mut chance = Chance(seed);
+    let mut chance = Chance::of_this_test();
     let jobs = write_jobs(&world);
     let monitor = Monitor::start(&world.redis.socket);
     let mut pair = Pair::start(&world);

@@ -49,6 +49,31 @@ async fn stuck(world: &World) {
     eventually("the lease", async || world.redis_command(&["EXISTS", "t:warmd:{stuck}:lease"]).await).await;
 }
 
+/// The same numbers again from the same seed (SplitMix64).
+pub struct Chance(u64);
+
+impl Chance {
+    /// From the seed in `WARMD_TEST_SEED`, else from one that is told.
+    pub fn of_this_test() -> Self {
+        let seed = std::env::var("WARMD_TEST_SEED")
+            .map_or(Utc::now().timestamp_micros().unsigned_abs(), |seed| seed.parse().unwrap());
+        println!("to repeat it: WARMD_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    pub fn pause(&mut self, at_most: u64) {
+        std::thread::sleep(Duration::from_millis(self.below(at_most)));
+    }
+}
+
 /// A daemon that tells this test, in systemd's place, how it is.
 pub struct Daemon {
     child: Child,
@@ -63,8 +88,11 @@ impl Daemon {
         Self::spawn(world, name, command)
     }
 
-    fn spawn(world: &World, name: &str, mut command: Command) -> Self {
+    /// The same with a command of the test's own.
+    pub fn spawn(world: &World, name: &str, mut command: Command) -> Self {
         let path = world.folder().join(format!("{name}.notify"));
+        // One that was killed has left its own.
+        let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         // Like systemd, always listening: a full socket would hold the daemon up.
         let (sender, heard) = mpsc::channel();
@@ -106,6 +134,11 @@ impl Daemon {
         self.told.iter().find(|(_, told)| told.contains("READY=1")).map(|(at, _)| *at)
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
@@ -118,7 +151,7 @@ impl Daemon {
     }
 
     /// Waits for its end; its exit code.
-    fn ended(&mut self) -> Option<i32> {
+    pub fn ended(&mut self) -> Option<i32> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -138,7 +171,7 @@ impl Drop for Daemon {
 }
 
 /// All records, the oldest first.
-fn records(world: &World) -> Vec<Value> {
+pub fn records(world: &World) -> Vec<Value> {
     let (code, out, err) = run(world, &["history", "--json", "--limit", "100000"]);
     assert_eq!(code, Some(0), "{err}");
     let history: Value = serde_json::from_str(&out).unwrap();
@@ -157,7 +190,7 @@ pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// Waits until the records are as they should be.
-async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let start = Instant::now();
     loop {
         let records = records(world);
@@ -178,6 +211,6 @@ fn tick(record: &Value) -> DateTime<Utc> {
     moment(&record["scheduled"])
 }
 
-fn moment(value: &Value) -> DateTime<Utc> {
+pub fn moment(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }

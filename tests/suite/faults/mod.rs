@@ -1,0 +1,265 @@
+//! Faults in the middle of a run: what warmd does while they last, and that nothing of them is left afterwards.
+//!
+//! A daemon runs one job every second. Its keys are removed, so that it has two seconds of work, and in the middle of
+//! that something breaks. `Stage::recovered` judges what there is afterwards, the same for every fault; what the fault is
+//! told to have been is judged by each test.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::{
+    cli::write_job,
+    daemon::{Daemon, eventually, moment, until},
+    servers::{self, TestDatabase, TestRedis},
+    world::World,
+};
+
+mod database;
+mod process;
+mod proxy;
+mod redis;
+
+/// Of the job; two of them are the application's own.
+const KEYS: usize = 400;
+
+/// Keys of the application, without TTL, under names that the job would write.
+const FOREIGN: [&str; 2] = ["t:p:7", "t:p:8"];
+
+/// As `cli::warmd` sets it.
+const LEASE: Duration = Duration::from_secs(1);
+
+/// After a fault, a run that begins this late has been waiting for something.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The `limits` that make a run last two seconds.
+const TWO_SECONDS: &str = "batch = 20\nkeys_per_second = 200\nconcurrency = 2\n";
+
+/// A job with a key for each of the people. `columns` may make its statement slow.
+fn people(columns: &str, limits: &str) -> String {
+    format!(
+        "schedule = \"@every 1s\"\nrefresh = \"missing\"\nkey = \"p:{{id}}\"\nttl = \"1h\"\n\
+         [targets]\nid = {{ sql = \"SELECT id FROM people ORDER BY id\" }}\n\
+         [query]\nsql = \"SELECT id, {columns} FROM people WHERE id IN (:id)\"\n[limits]\n{limits}"
+    )
+}
+
+/// The table that the job reads.
+async fn fill(url: &str) {
+    let rows: Vec<String> = (1..=KEYS).map(|id| format!("({id}, 'Person {id}')")).collect();
+    let create = "CREATE TABLE people (id INT PRIMARY KEY, name VARCHAR(100))";
+    servers::execute(url, &format!("{create}; INSERT INTO people VALUES {}", rows.join(","))).await;
+}
+
+/// The people in SQLite, and a Redis that the test may break.
+async fn sqlite_and(redis: TestRedis) -> World {
+    let database = servers::sqlite().await;
+    fill(&database.url).await;
+    World::with(database, redis).await
+}
+
+/// The people in a database that the test may break.
+async fn redis_and(database: TestDatabase) -> World {
+    fill(&database.url).await;
+    World::on(database).await
+}
+
+/// A key's name, its value as Redis would move it to another server, and the moment it ends.
+type Kept = (String, Vec<u8>, i64);
+
+/// A daemon whose run is under way.
+struct Stage {
+    world: World,
+    daemon: Daemon,
+    others: Vec<Kept>,
+    /// As the daemon's settings have it.
+    lease: Duration,
+    /// The fewest that were open, and the fewest connections that Redis had, when nothing was wrong.
+    descriptors: usize,
+    clients: usize,
+    began: DateTime<Utc>,
+}
+
+impl Stage {
+    /// Runs the job to its end once, for what the daemon holds then, and again into the middle.
+    async fn set(world: World, job: &str, variables: &[(&str, &str)]) -> Self {
+        write_job(&world, "people.toml", job);
+        application_writes(&world).await;
+        let variables = [&[("WARMD__LOG__LEVEL", "info")], variables].concat();
+        let daemon = Daemon::start(&world, "warmer", &variables).ready();
+        until(&world, "the first run", |records| runs(records).any(is_complete)).await;
+        let others = application_keys(&world).await;
+        let (mut descriptors, mut clients) = (usize::MAX, usize::MAX);
+        for _ in 0..20 {
+            descriptors = descriptors.min(open(&daemon));
+            clients = clients.min(self::clients(&world).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let began = Utc::now();
+        let stage = Self { world, daemon, others, lease: LEASE, descriptors, clients, began };
+        stage.forget().await;
+        stage.under_way().await;
+        stage
+    }
+
+    /// Removes what the job has written.
+    async fn forget(&self) {
+        let mut keys: Vec<String> = self.world.redis_command(&["KEYS", "t:p:*"]).await;
+        keys.retain(|key| !FOREIGN.contains(&key.as_str()));
+        let words: Vec<&str> = std::iter::once("UNLINK").chain(keys.iter().map(String::as_str)).collect();
+        self.world.redis_command::<i64>(&words).await;
+    }
+
+    /// Waits until a run has written some of its keys, with most of them before it.
+    async fn under_way(&self) {
+        eventually("a run", async || self.written().await >= 20).await;
+        assert!(self.written().await < KEYS * 3 / 4, "the run is nearly over: the test machine is too slow for this");
+    }
+
+    async fn written(&self) -> usize {
+        let keys: Vec<String> = self.world.redis_command(&["KEYS", "t:p:*"]).await;
+        keys.len().saturating_sub(FOREIGN.len())
+    }
+
+    /// The daemon's log so far.
+    fn log(&self) -> String {
+        fs::read_to_string(self.world.folder().join("warmer.log")).unwrap()
+    }
+
+    async fn eventually_logs(&self, words: &str) {
+        let start = Instant::now();
+        while !self.log().contains(words) {
+            assert!(start.elapsed() < SOON, "no `{words}` in {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Judges what is left of a fault that has ended; gives the records of the runs that began before its end.
+    async fn recovered(mut self) -> Vec<Value> {
+        let (began, ended, clock) = (self.began, Utc::now(), Instant::now());
+        let is_after = |record: &&Value| moment(&record["started"]) > ended;
+        let records =
+            until(&self.world, "a run after the fault", |records| runs(records).any(|run| is_after(&run))).await;
+        assert!(clock.elapsed() < SOON, "a run came {:?} after the fault", clock.elapsed());
+        let first = runs(&records).find(is_after).unwrap();
+        assert!(is_complete(first), "one run after the fault makes all warm: {records:#?}\n{}", self.log());
+        let warm: Vec<String> = self.world.redis_command(&["KEYS", "t:p:*"]).await;
+        assert_eq!(warm.len(), KEYS, "{first:#?}");
+        for record in &records {
+            adds_up(record);
+        }
+
+        let others = application_keys(&self.world).await;
+        assert_eq!(self.others, others, "the application's keys are as they were");
+
+        let before = self.descriptors;
+        eventually("as many descriptors as before", async || open(&self.daemon) <= before).await;
+        eventually("no connection is left at the database", async || connections(&self.world).await == 0).await;
+        eventually("as many connections at Redis", async || clients(&self.world).await <= self.clients).await;
+
+        self.daemon.signal("TERM");
+        assert_eq!(self.daemon.ended(), Some(0), "{}", self.log());
+        let lease = self.world.pttl("t:warmd:{people}:lease").await;
+        assert!(lease != -1 && lease <= self.lease.as_millis() as i64, "the lease lasts for {lease} ms");
+        let log = self.log();
+        assert!(!log.contains("panicked") && !log.contains("a defect of warmd"), "{log}");
+        runs(&records).filter(|run| moment(&run["finished"]) > began && !is_after(run)).cloned().collect()
+    }
+}
+
+/// What an application keeps in the same Redis, with and without TTL.
+async fn application_writes(world: &World) {
+    world.redis_command::<String>(&["SET", "app:session:1", "\u{0}\u{1}binary \u{fffd}"]).await;
+    world.redis_command::<String>(&["SET", "app:cart:1", "[1,2,3]", "EX", "3600"]).await;
+    world.redis_command::<i64>(&["HSET", "app:profile:1", "name", "Ada", "visits", "17"]).await;
+    world.redis_command::<i64>(&["HSET", "app:profile:2", "name", "Bob"]).await;
+    world.redis_command::<i64>(&["EXPIRE", "app:profile:2", "3600"]).await;
+    world.redis_command::<String>(&["SET", FOREIGN[0], "the application's own"]).await;
+    world.redis_command::<i64>(&["HSET", FOREIGN[1], "also", "its own"]).await;
+}
+
+async fn application_keys(world: &World) -> Vec<Kept> {
+    let mut names: Vec<String> = world.redis_command(&["KEYS", "app:*"]).await;
+    names.sort();
+    names.extend(FOREIGN.map(str::to_owned));
+    let mut kept = Vec::new();
+    for name in names {
+        let value: Option<Vec<u8>> = world.redis_command(&["DUMP", &name]).await;
+        let ends = world.redis_command(&["PEXPIRETIME", &name]).await;
+        kept.push((name, value.unwrap_or_default(), ends));
+    }
+    kept
+}
+
+/// The descriptors that a daemon has open.
+fn open(daemon: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
+}
+
+/// The connections that Redis has, this test's among them.
+async fn clients(world: &World) -> usize {
+    world.redis_command::<String>(&["CLIENT", "LIST"]).await.lines().count()
+}
+
+/// warmd's connections that the database knows of; for SQLite, descriptors are all there is.
+async fn connections(world: &World) -> i64 {
+    let url = &world.database.url;
+    let sql = match url.split_once(':').unwrap().0 {
+        "postgres" => {
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'warmd' AND datname = current_database()"
+        }
+        "mysql" => {
+            "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
+        }
+        _ => return 0,
+    };
+    servers::number(url, sql).await.unwrap()
+}
+
+/// The records of runs, without those of ticks that found the one before still running.
+fn runs(records: &[Value]) -> impl Iterator<Item = &Value> {
+    records.iter().filter(|record| record["outcome"] != "skipped")
+}
+
+fn count(record: &Value, field: &str) -> u64 {
+    record[field].as_u64().unwrap_or_else(|| panic!("no {field} in {record:#?}"))
+}
+
+/// Whether the run left every key warm.
+fn is_complete(record: &Value) -> bool {
+    record["outcome"] == "ok"
+        && count(record, "keys") == KEYS as u64
+        && count(record, "fresh") + count(record, "written") == KEYS as u64
+        && count(record, "foreign") == FOREIGN.len() as u64
+}
+
+/// Every record tells of each key once, and of an error when it is not content.
+fn adds_up(record: &Value) {
+    let sum = |fields: &[&str]| fields.iter().map(|field| count(record, field)).sum::<u64>();
+    assert_eq!(count(record, "keys"), sum(&["fresh", "stale", "missing", "invalid", "unreached"]), "{record:#?}");
+    assert_eq!(sum(&["written", "empty", "failed"]), sum(&["stale", "missing", "invalid"]), "{record:#?}");
+    let is_ok = record["outcome"] == "ok";
+    assert_eq!(is_ok, record["cause"].is_null(), "{record:#?}");
+    assert!(is_ok || record["outcome"] == "interrupted" || record["first_error"].is_string(), "{record:#?}");
+    assert!(!is_ok || count(record, "failed") == 0, "{record:#?}");
+}
+
+/// Runs that a fault ended, and that say so: in the middle of their keys, within some seconds, with one of the causes and
+/// all of the words.
+fn were_struck<'r>(struck: &'r [Value], causes: &[&str], words: &str) -> Vec<&'r Value> {
+    let ended: Vec<&Value> = struck.iter().filter(|run| run["outcome"] != "ok").collect();
+    assert!(!ended.is_empty(), "no run was struck: {struck:#?}");
+    for run in &ended {
+        assert!(run["seconds"].as_f64().unwrap() < SOON.as_secs_f64(), "{run:#?}");
+        assert!(causes.contains(&run["cause"].as_str().unwrap()), "{run:#?}");
+    }
+    let first = ended[0];
+    assert!(count(first, "written") > 0 && count(first, "written") < KEYS as u64, "in the middle: {first:#?}");
+    let error = first["first_error"].as_str().unwrap_or_default();
+    assert!(words.is_empty() || error.contains(words), "{first:#?}");
+    ended
+}
