@@ -39,16 +39,28 @@ async fn on(redis: servers::TestRedis, variables: &[(&str, &str)]) -> Stage {
 }
 
 #[tokio::test]
-async fn redis_killed_and_started_again_ends_the_run_and_the_next_writes_the_rest() {
+async fn redis_killed_and_started_again_within_the_lease_is_waited_for() {
+    let mut stage = on(servers::durable_redis().await, &[("WARMD__SCHEDULER__LEASE", "10s")]).await;
+    stage.lease = Duration::from_secs(10);
+    stage.world.redis.server.kill();
+    stage.eventually_logs("people: trying again").await;
+    stage.world.redis.server.start();
+    answers(&stage.world).await;
+    let struck = stage.recovered().await;
+    assert!(struck.iter().all(|run| run["outcome"] == "ok"), "{struck:#?}");
+}
+
+#[tokio::test]
+async fn redis_that_is_away_for_longer_than_the_lease_ends_the_run_and_the_next_writes_the_rest() {
     let mut stage = on(servers::durable_redis().await, &[]).await;
     stage.world.redis.server.kill();
-    stage.eventually_logs("people: partial").await;
-    stage.eventually_logs("people: waiting").await;
+    stage.eventually_logs("people: interrupted").await;
+    stage.eventually_logs("people: waiting: Redis at").await;
     stage.world.redis.server.start();
     answers(&stage.world).await;
     let survived = stage.written().await as u64;
     let struck = stage.recovered().await;
-    let ended = were_struck(&struck, &["redis_unreachable"], "Redis at ");
+    let ended = were_struck(&struck, &["lease_lost"], "Redis at ");
     assert!(count(ended[0], "written") <= survived, "what is counted is there: {survived} of {ended:#?}");
 }
 
@@ -56,13 +68,14 @@ async fn redis_killed_and_started_again_ends_the_run_and_the_next_writes_the_res
 async fn redis_that_comes_back_empty_is_filled_by_one_run() {
     let mut stage = on(servers::redis().await, &[]).await;
     stage.world.redis.server.kill();
-    stage.eventually_logs("people: partial").await;
+    stage.eventually_logs("people: trying again").await;
     stage.world.redis.server.start();
     answers(&stage.world).await;
     super::application_writes(&stage.world).await;
     // Their ends are new as well.
     stage.others = super::application_keys(&stage.world).await;
-    were_struck(&stage.recovered().await, &["redis_unreachable"], "Redis at ");
+    // With the data the lease is gone.
+    were_struck(&stage.recovered().await, &["lease_lost"], "");
 }
 
 #[tokio::test]
@@ -86,18 +99,16 @@ async fn redis_that_stands_still_for_a_moment_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_redis_refuses_keys_one_by_one_and_each_is_counted() {
+async fn a_full_redis_is_written_no_more_until_it_has_room() {
     let stage = on(servers::redis().await, &[]).await;
     configure(&stage.world, "maxmemory", "1").await;
     stage.eventually_logs("people: partial").await;
     configure(&stage.world, "maxmemory", "0").await;
     let struck = stage.recovered().await;
-    let ended = were_struck(&struck, &[FULL.0, "lease_lost"], FULL.1);
-    assert!(count(ended[0], "failed") > 0, "{ended:#?}");
+    // Seen before it is written to, or said by it.
+    let ended = were_struck(&struck, &["memory", "lease_lost"], "maxmemory");
+    assert!(count(ended[0], "unreached") > 0, "{ended:#?}");
 }
-
-/// The cause and the words when Redis is full.
-const FULL: (&str, &str) = ("targets", "OOM command not allowed");
 
 #[tokio::test]
 async fn a_redis_that_evicts_is_filled_again_once_it_has_room() {
@@ -111,6 +122,7 @@ async fn a_redis_that_evicts_is_filled_again_once_it_has_room() {
     let mut stage = stage;
     stage.others = super::application_keys(&stage.world).await;
     let struck = stage.recovered().await;
+    assert!(struck.iter().any(|run| run["cause"] == "memory"), "{struck:#?}");
     assert!(struck.iter().any(|run| count(run, "written") > 0), "{struck:#?}");
 }
 
@@ -149,7 +161,7 @@ async fn a_redis_without_a_free_connection_is_waited_for() {
     stage.eventually_logs("people: waiting: Redis at ").await;
     order(&["CONFIG", "SET", "maxclients", &limit.1]).await;
     drop(admin);
-    were_struck(&stage.recovered().await, &["redis_unreachable"], "");
+    were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "");
 }
 
 #[tokio::test]
@@ -167,7 +179,7 @@ async fn one_connection_that_is_reset_in_the_middle_of_an_answer_costs_nothing()
 async fn connections_that_are_reset_again_and_again_end_the_run() {
     let (stage, proxy) = behind_a_network(TWO_SECONDS).await;
     proxy.becomes(Network::Cuts(7));
-    stage.eventually_logs("people: partial").await;
+    stage.eventually_logs("people: interrupted").await;
     proxy.becomes(Network::Sound);
     were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "Redis at 127.0.0.1:");
 }
@@ -176,7 +188,7 @@ async fn connections_that_are_reset_again_and_again_end_the_run() {
 async fn answers_that_make_no_sense_end_the_run() {
     let (stage, proxy) = behind_a_network(TWO_SECONDS).await;
     proxy.becomes(Network::Garbles);
-    stage.eventually_logs("people: partial").await;
+    stage.eventually_logs("people: interrupted").await;
     proxy.becomes(Network::Sound);
     were_struck(&stage.recovered().await, &["redis", "redis_unreachable", "lease_lost"], "Redis at 127.0.0.1:");
 }
