@@ -178,7 +178,8 @@ async fn one_connection_that_is_reset_in_the_middle_of_an_answer_costs_nothing()
 #[tokio::test]
 async fn connections_that_are_reset_again_and_again_end_the_run() {
     let (stage, proxy) = behind_a_network(TWO_SECONDS).await;
-    proxy.becomes(Network::Cuts(7));
+    // Too little for the answer to a renewal.
+    proxy.becomes(Network::Cuts(3));
     stage.eventually_logs("people: interrupted").await;
     proxy.becomes(Network::Sound);
     were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "Redis at 127.0.0.1:");
