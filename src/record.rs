@@ -1,6 +1,7 @@
 //! What happened in a run, in numbers and words.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -61,6 +62,12 @@ pub struct Record {
     /// Seconds of the run with fewer batches at once than configured, by the reason.
     #[serde(default)]
     pub backed_off: BackedOff,
+    /// Of keys that were about to be renewed or to expire, how many were read; all zero where nothing is known.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The same by the values of the target lists behind the first.
+    #[serde(default)]
+    pub reads_by_target: ReadsByTarget,
     /// Seconds from start to end.
     pub seconds: f64,
     /// Keys written a second, over the whole run.
@@ -99,6 +106,8 @@ impl Record {
             redis_seconds: 0.0,
             throttle_seconds: 0.0,
             backed_off: BackedOff::new(),
+            reads: Reads::default(),
+            reads_by_target: ReadsByTarget::new(),
             seconds: (finished - started).as_seconds_f64(),
             keys_per_second: 0.0,
         }
@@ -266,6 +275,30 @@ pub struct Counts {
     #[serde(default)]
     pub pruned: u64,
 }
+
+/// Of some keys, how many were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// Keys that were looked at.
+    pub sampled: u64,
+    /// Of these, read since they were written.
+    pub read: u64,
+}
+
+impl Reads {
+    /// The share that was read; `None` when nothing is known.
+    pub fn share(self) -> Option<f64> {
+        (self.sampled > 0).then(|| self.read as f64 / self.sampled as f64)
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self { sampled: self.sampled + other.sampled, read: self.read + other.read }
+    }
+}
+
+/// By the name of a target list and the value: what is known of each.
+pub type ReadsByTarget = BTreeMap<String, BTreeMap<String, Reads>>;
 
 /// The counters of a run under way: shared by its batches, read by the progress display.
 #[derive(Debug, Default)]

@@ -40,11 +40,13 @@ mod guard;
 mod load;
 mod owners;
 mod prune;
+mod usefulness;
 
 use batch::Batch;
 use guard::{Budget, Room, Shrinkage};
 use load::Gate;
 use owners::Owners;
+use usefulness::Usefulness;
 
 /// What a run finds around it.
 pub struct Surroundings {
@@ -149,6 +151,7 @@ struct Run<'r> {
     /// Of a job that prunes.
     index: Option<Index>,
     owners: Mutex<Owners>,
+    usefulness: Usefulness,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
 }
@@ -194,6 +197,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         shrinkage: Shrinkage::new((!request.force && !request.dry).then_some(job.max_shrink), past_keys),
         index: job.prune.then(|| Index::new(&around.keyspace.prefix, &job.name, started, job.ttl.longest)),
         owners: Mutex::new(Owners::default()),
+        usefulness: Usefulness::default(),
         mostly_absent: AtomicBool::new(false),
     };
     let mut ending = run.under_time_limit().await;
@@ -416,6 +420,8 @@ impl Run<'_> {
             redis_seconds: self.meter.redis.seconds(),
             throttle_seconds: self.throttles.waited().as_secs_f64(),
             backed_off: self.throttles.backed_off().into_iter().chain(self.gate.closed()).collect(),
+            reads: self.usefulness.all(),
+            reads_by_target: self.usefulness.by_target(self),
             seconds,
             keys_per_second: if seconds > 0.0 { counts.written as f64 / seconds } else { 0.0 },
         }

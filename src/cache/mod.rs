@@ -17,7 +17,7 @@ pub use ::redis::{ClientTlsConfig, TlsCertificates};
 pub use index::{Index, Indexed};
 pub use lease::{Claim, Claimed, Holder, Lease};
 pub use memory::MemoryStore;
-pub use usage::Usage;
+pub use usage::{Idle, Usage};
 
 /// How keys look on this Redis, whatever the job.
 #[derive(Debug, Clone)]

@@ -1,8 +1,19 @@
-//! How full a Redis is, and how long its values are.
+//! How full a Redis is, how long its values are, and when they were last accessed.
+
+use std::time::Duration;
 
 use redis::{Pipeline, RedisResult};
 
 use super::{Error, RedisStore, Store};
+
+/// When keys were last accessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Idle {
+    /// How long ago, for each; `None` for a key that is not there.
+    Times(Vec<Option<Duration>>),
+    /// The server does not keep it: its policy of eviction goes by frequency, or it is none.
+    Unknown,
+}
 
 /// How full a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +35,14 @@ impl Store {
         }
     }
 
+    /// When each key was last accessed. Asking is no access.
+    pub async fn idle(&self, keys: &[&str]) -> Result<Idle, Error> {
+        match self {
+            Self::Redis(redis) => redis.idle(keys).await,
+            Self::Memory(_) => Ok(Idle::Unknown),
+        }
+    }
+
     /// How many bytes each value has; 0 where there is none, or something other than a string.
     pub async fn lengths(&self, keys: &[&str]) -> Result<Vec<u64>, Error> {
         match self {
@@ -42,6 +61,24 @@ impl RedisStore {
         pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("stats");
         let (memory, stats): (String, String) = self.send(&pipeline).await?;
         Ok(parse(&format!("{memory}{stats}")))
+    }
+
+    async fn idle(&self, keys: &[&str]) -> Result<Idle, Error> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            pipeline.cmd("OBJECT").arg("IDLETIME").arg(key);
+        }
+        pipeline.ignore_errors();
+        let times: Vec<RedisResult<Option<u64>>> = self.send(&pipeline).await?;
+        let mut idle = Vec::with_capacity(times.len());
+        for time in times {
+            match time {
+                Ok(seconds) => idle.push(seconds.map(Duration::from_secs)),
+                Err(error) if error.to_string().contains("LFU") => return Ok(Idle::Unknown),
+                Err(error) => return Err(self.described(&error)),
+            }
+        }
+        Ok(Idle::Times(idle))
     }
 
     async fn lengths(&self, keys: &[&str]) -> Result<Vec<u64>, Error> {

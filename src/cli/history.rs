@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chrono::Utc;
 use serde_json::json;
 
-use super::{Abort, Global, jobs::ago, setup::settings, table};
+use super::{Abort, Global, advise::percent, jobs::ago, setup::settings, table};
 use crate::history::History;
 
 #[derive(clap::Args)]
@@ -35,8 +35,9 @@ pub(super) async fn history(global: &Global, options: &Options) -> Result<ExitCo
         println!("no run is recorded");
         return Ok(ExitCode::SUCCESS);
     }
-    let headers = ["finished", "job", "outcome", "keys", "fresh", "warmed", "failed", "time", "keys/s", "first error"];
-    let mut table = table::new(&headers, &[3, 4, 5, 6, 7, 8]);
+    let headers =
+        ["finished", "job", "outcome", "keys", "fresh", "warmed", "failed", "time", "keys/s", "read", "first error"];
+    let mut table = table::new(&headers, &[3, 4, 5, 6, 7, 8, 9]);
     let now = Utc::now();
     for record in &records {
         let counts = record.counts;
@@ -50,6 +51,7 @@ pub(super) async fn history(global: &Global, options: &Options) -> Result<ExitCo
             table::number(counts.failed),
             table::time(record.seconds),
             if counts.written > 0 { table::number(record.keys_per_second.round() as u64) } else { "-".to_owned() },
+            record.reads.share().map_or("-".to_owned(), percent),
             record.first_error.clone().unwrap_or_default(),
         ]);
     }

@@ -10,6 +10,7 @@ use crate::{
     telemetry,
 };
 
+mod advise;
 mod check;
 mod completions;
 mod demo;
@@ -67,6 +68,8 @@ enum Command {
     Jobs(jobs::Options),
     /// List past runs
     History(history::Options),
+    /// Say whether the keys of jobs are read, and what to change
+    Advise(advise::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
     Demo(demo::Options),
     /// Print the script with which a shell completes commands and options
@@ -147,6 +150,7 @@ pub async fn main() -> ExitCode {
         Command::Check(options) => check::check(&cli.global, &options).await,
         Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
         Command::History(options) => history::history(&cli.global, &options).await,
+        Command::Advise(options) => advise::advise(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
         Command::Completions(options) => completions::completions(&options),
         Command::Man(options) => man::man(&options),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Run,
     guard::{self, SAMPLE},
+    usefulness::Candidate,
 };
 use crate::{
     cache::{Entry, Error, Presence, Written},
@@ -70,7 +71,11 @@ impl Run<'_> {
             keys = self.write_absent(keys, rows).await?;
             absent = asked - keys.len();
         }
-        let due = self.due(keys).await?;
+        let targets = match &batch {
+            Batch::Targets(targets) => Some(targets.as_slice()),
+            Batch::Exploded(_) => None,
+        };
+        let due = self.due(keys, targets).await?;
         absent += due.iter().filter(|due| !due.stale).count();
         // A batch without any valid key says nothing.
         if asked > 0 {
@@ -285,7 +290,7 @@ impl Run<'_> {
     }
 
     /// The keys that are missing or stale, by one pipeline; all of them are counted.
-    async fn due(&self, keys: Vec<(usize, String)>) -> Result<Vec<Due>, Failure> {
+    async fn due(&self, keys: Vec<(usize, String)>, targets: Option<&[Target]>) -> Result<Vec<Due>, Failure> {
         let (places, names): (Vec<usize>, Vec<String>) = keys.into_iter().unzip();
         let asked = Instant::now();
         let presence = match self.ask(|| self.around.store.presence(&names)).await {
@@ -296,6 +301,7 @@ impl Run<'_> {
             Err(error) => return Err(self.unanswered(names.len(), error)),
         };
         let mut due = Vec::new();
+        let mut ending = Vec::new();
         for ((index, key), presence) in places.into_iter().zip(names).zip(presence) {
             let ttl = self.job.ttl.of(&key);
             let stale = match presence {
@@ -306,8 +312,13 @@ impl Run<'_> {
                     continue;
                 }
                 Presence::Expires(left) => {
+                    let expires_unrenewed = self.until_renewed.is_some_and(|until| left <= until);
                     let below = self.job.refresh.stale_below(ttl, self.until_renewed);
-                    if !self.request.force && below.is_none_or(|below| left > below) {
+                    let is_fresh = !self.request.force && below.is_none_or(|below| left > below);
+                    if !is_fresh || expires_unrenewed {
+                        ending.push(Candidate { index, key: key.clone(), age: ttl.saturating_sub(left) });
+                    }
+                    if is_fresh {
                         self.meter.fresh.add(1);
                         continue;
                     }
@@ -317,6 +328,7 @@ impl Run<'_> {
             if stale { &self.meter.stale } else { &self.meter.missing }.add(1);
             due.push(Due { index, key, ttl, stale });
         }
+        self.look_at_reads(ending, targets).await;
         Ok(due)
     }
 

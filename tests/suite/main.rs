@@ -18,5 +18,6 @@ mod recall;
 mod retail;
 mod servers;
 mod tls;
+mod usefulness;
 mod warm;
 mod world;
