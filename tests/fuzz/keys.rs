@@ -82,7 +82,7 @@ fn a_key_holds_what_a_key_may_hold() {
                     }
                     keys.push(key);
                 }
-                Err(why) => told.push_str(&kind_of(&why)),
+                Err(why) => told.extend(why.split_whitespace().last()),
             }
         }
         let is_plain = values.iter().all(|value| !value.is_empty() && !value.contains(':'));

@@ -1,8 +1,13 @@
 //! Values without end.
 
-use std::num::NonZeroU32;
+use std::{fs, num::NonZeroU32};
 
-use warmd::record::Outcome;
+use warmd::{
+    job::{self, Dialects},
+    problems::Problems,
+    record::Outcome,
+    settings::Settings,
+};
 
 use crate::{
     cli::{warmd, write_job},
@@ -148,5 +153,26 @@ async fn a_list_that_grows_without_end_takes_no_more_memory_than_the_limit() {
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         let run = &json["runs"][0];
         assert_eq!((&run["outcome"], run["failed"].as_i64()), (&"failed".into(), Some(failed)), "{run:#}");
+    }
+}
+
+#[test]
+fn a_limit_that_redis_does_not_have_is_refused_in_jobs_and_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let limit = |bytes: &str| format!("[limits]\nmax_value_bytes = {bytes}\n");
+    let job = "key = \"a:{id}\"\nttl = \"1h\"\n[query]\nsql = \"SELECT id FROM users\"\n";
+    for (bytes, refused) in [("536870912", false), ("536870913", true), ("0", true), ("\"8MiB\"", true)] {
+        fs::write(at("job.toml"), format!("{job}{}", limit(bytes))).unwrap();
+        let mut problems = Problems::default();
+        job::load_file(&at("job.toml"), &Dialects::default(), &mut problems);
+        assert_eq!(!problems.0.is_empty(), refused, "job {bytes}: {problems}");
+        fs::write(at("warmd.toml"), limit(bytes)).unwrap();
+        let mut problems = Problems::default();
+        if let Some(settings) = Settings::load(Some(&at("warmd.toml")), Vec::new(), &Vec::new(), &mut problems) {
+            settings.check(&mut problems);
+        }
+        assert_eq!(!problems.0.is_empty(), refused, "settings {bytes}: {problems}");
+        assert!(problems.0.iter().all(|problem| problem.message.contains("max_value_bytes")), "{problems}");
     }
 }
