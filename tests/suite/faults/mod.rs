@@ -138,6 +138,12 @@ impl Stage {
         }
     }
 
+    /// Waits until a run has ended over its trouble. Whether that is noticed by a batch or by the lease is chance.
+    async fn run_ends(&self) {
+        let is_over = || ["people: partial", "people: interrupted"].iter().any(|words| self.log().contains(words));
+        eventually("the end of the run", async || is_over()).await;
+    }
+
     /// Judges what is left of a fault that has ended; gives the records of the runs that began before its end.
     async fn recovered(mut self) -> Vec<Value> {
         let (began, ended, clock) = (self.began, Utc::now(), Instant::now());

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{daemon::eventually, servers, world::World};
 
-/// Does what a fault needs and comes back when Redis answers.
+/// What a run says that Redis left: the batch that noticed, or the lease that could not be renewed.
+const GONE: [&str; 2] = ["redis_unreachable", "lease_lost"];
+
+/// Waits until Redis answers.
 async fn answers(world: &World) {
     let client = redis::Client::open(world.redis.url.as_str()).unwrap();
     let ask = async || {
@@ -54,13 +57,13 @@ async fn redis_killed_and_started_again_within_the_lease_is_waited_for() {
 async fn redis_that_is_away_for_longer_than_the_lease_ends_the_run_and_the_next_writes_the_rest() {
     let mut stage = on(servers::durable_redis().await, &[]).await;
     stage.world.redis.server.kill();
-    stage.eventually_logs("people: interrupted").await;
+    stage.run_ends().await;
     stage.eventually_logs("people: waiting: Redis at").await;
     stage.world.redis.server.start();
     answers(&stage.world).await;
     let survived = stage.written().await as u64;
     let struck = stage.recovered().await;
-    let ended = were_struck(&struck, &["lease_lost"], "Redis at ");
+    let ended = were_struck(&struck, &GONE, "Redis at ");
     assert!(count(ended[0], "written") <= survived, "what is counted is there: {survived} of {ended:#?}");
 }
 
@@ -75,7 +78,7 @@ async fn redis_that_comes_back_empty_is_filled_by_one_run() {
     // Their ends are new as well.
     stage.others = super::application_keys(&stage.world).await;
     // With the data the lease is gone.
-    were_struck(&stage.recovered().await, &["lease_lost"], "");
+    were_struck(&stage.recovered().await, &GONE, "");
 }
 
 #[tokio::test]
@@ -85,7 +88,7 @@ async fn redis_that_stands_still_costs_the_run_and_its_lease_and_nothing_else() 
     sleep(Duration::from_secs(3)).await;
     stage.world.redis.server.signal("CONT");
     answers(&stage.world).await;
-    were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "");
+    were_struck(&stage.recovered().await, &GONE, "");
 }
 
 #[tokio::test]
@@ -102,7 +105,7 @@ async fn redis_that_stands_still_for_a_moment_costs_nothing() {
 async fn a_full_redis_is_written_no_more_until_it_has_room() {
     let stage = on(servers::redis().await, &[]).await;
     configure(&stage.world, "maxmemory", "1").await;
-    stage.eventually_logs("people: partial").await;
+    stage.run_ends().await;
     configure(&stage.world, "maxmemory", "0").await;
     let struck = stage.recovered().await;
     // Seen before it is written to, or said by it.
@@ -161,7 +164,7 @@ async fn a_redis_without_a_free_connection_is_waited_for() {
     stage.eventually_logs("people: waiting: Redis at ").await;
     order(&["CONFIG", "SET", "maxclients", &limit.1]).await;
     drop(admin);
-    were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "");
+    were_struck(&stage.recovered().await, &GONE, "");
 }
 
 #[tokio::test]
@@ -180,16 +183,16 @@ async fn connections_that_are_reset_again_and_again_end_the_run() {
     let (stage, proxy) = behind_a_network(TWO_SECONDS).await;
     // Too little for the answer to a renewal.
     proxy.becomes(Network::Cuts(3));
-    stage.eventually_logs("people: interrupted").await;
+    stage.run_ends().await;
     proxy.becomes(Network::Sound);
-    were_struck(&stage.recovered().await, &["redis_unreachable", "lease_lost"], "Redis at 127.0.0.1:");
+    were_struck(&stage.recovered().await, &GONE, "Redis at 127.0.0.1:");
 }
 
 #[tokio::test]
 async fn answers_that_make_no_sense_end_the_run() {
     let (stage, proxy) = behind_a_network(TWO_SECONDS).await;
     proxy.becomes(Network::Garbles);
-    stage.eventually_logs("people: interrupted").await;
+    stage.run_ends().await;
     proxy.becomes(Network::Sound);
     were_struck(&stage.recovered().await, &["redis", "redis_unreachable", "lease_lost"], "Redis at 127.0.0.1:");
 }
