@@ -93,7 +93,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 if !std::mem::replace(&mut found.blind, true) {
-                    tracing::debug!("{}: not known whether keys are read: {error}", self.job.name);
+                    tracing::warn!("{}: nobody looks whether keys are read: {error}", self.job.name);
                 }
                 return;
             }

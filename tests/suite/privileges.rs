@@ -218,6 +218,10 @@ async fn redis_user(rule: &str, prefix: &str) {
         let fewer: Vec<&str> = words.iter().copied().filter(|word| *word != right).collect();
         world.redis_command::<String>(&fewer).await;
         outdated_key(&world, prefix).await;
+        if right.contains("idletime") {
+            // Younger keys are not looked at.
+            eventually("some age", async || idle(&world, prefix).await >= 3).await;
+        }
         let complaint = complaint(&world, &["warm"], &variables);
         let denied = denied(&world).await;
         // The server tells the command that it refused, or the key.
@@ -226,6 +230,14 @@ async fn redis_user(rule: &str, prefix: &str) {
         let note = "to which no target leads any more";
         assert!(complaint.is_some_and(|said| said.lines().any(|line| !line.contains(note))), "{right} is not missed");
     }
+}
+
+/// Seconds since anybody had to do with one of the keys.
+async fn idle(world: &World, prefix: &str) -> u64 {
+    let mut commands = redis::pipe();
+    commands.cmd("SELECT").arg(1).ignore().cmd("OBJECT").arg("IDLETIME").arg(format!("{prefix}recommended:1:3"));
+    let (idle,): (u64,) = commands.query_async(&mut world.client().await).await.unwrap();
+    idle
 }
 
 /// One that the next run of a job removes.

@@ -125,7 +125,9 @@ async fn a_redis_that_evicts_is_filled_again_once_it_has_room() {
     let mut stage = stage;
     stage.others = super::application_keys(&stage.world).await;
     let struck = stage.recovered().await;
-    assert!(struck.iter().any(|run| run["cause"] == "memory"), "{struck:#?}");
+    // A lease may be evicted, too.
+    let is_told = |run: &serde_json::Value| run["cause"] == "memory" || run["cause"] == "lease_lost";
+    assert!(struck.iter().any(is_told), "{struck:#?}");
     assert!(struck.iter().any(|run| count(run, "written") > 0), "{struck:#?}");
 }
 
