@@ -21,8 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     database::{Database, Engine},
-    record::{Outcome, Record},
-    run::Past,
+    record::{Outcome, Past, Record},
     settings::HistorySettings,
 };
 

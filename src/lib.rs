@@ -9,13 +9,13 @@
 //! tls        certificates, and handshakes that failed   for databases and Redis alike
 //! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
 //! database   the only place that knows SQL engines      named parameters, rows as cells
-//! throttle   how fast                                   quotas of the job and of the process
+//! throttle   how fast                                   quotas, and the pace that servers bear
 //! reader     one run's access to its database           retries, counts
 //! id         what users, products, categories are called
 //! targets    for whom                                   batches of the cross product
 //! produce    what                                       query, trending, recommend, similar
-//! cache      the only place that knows Redis            presence, write
-//! run        one run, top to bottom                     returns a record
+//! cache      the only place that knows Redis            presence, write, leases, the index to prune by
+//! run        one run, top to bottom                     guards, prune, usefulness; returns a record
 //! record     what happened
 //! history    where records are kept
 //! scheduler  when                                       ticks, overlap, catch-up, lease, drain

@@ -300,6 +300,15 @@ impl Reads {
 /// By the name of a target list and the value: what is known of each.
 pub type ReadsByTarget = BTreeMap<String, BTreeMap<String, Reads>>;
 
+/// What a run may know of those before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Past {
+    /// How long they took.
+    pub expected: Duration,
+    /// How many keys the last one had that was about all of the job's.
+    pub keys: Option<u64>,
+}
+
 /// The counters of a run under way: shared by its batches, read by the progress display.
 #[derive(Debug, Default)]
 pub struct Meter {

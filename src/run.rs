@@ -30,7 +30,7 @@ use crate::{
     problems::in_words,
     produce::Producer,
     reader::Reader,
-    record::{Cause, Counts, Failure, Meter, Outcome, Record, Trigger},
+    record::{Cause, Counts, Failure, Meter, Outcome, Past, Record, Trigger},
     targets::{self, Only, Target},
     throttle::{Quotas, Throttle, Throttles},
 };
@@ -118,15 +118,6 @@ impl Request {
             keys_seen: None,
         }
     }
-}
-
-/// What a run may know of those before it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Past {
-    /// How long they took.
-    pub expected: Duration,
-    /// How many keys the last one had that was about all of the job's.
-    pub keys: Option<u64>,
 }
 
 struct Run<'r> {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     job::{Job, duration::Span},
-    record::{Meter, Record},
-    run::{self, Past},
+    record::{Meter, Past, Record},
+    run,
     throttle::Quotas,
 };
 

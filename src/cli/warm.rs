@@ -13,8 +13,8 @@ use crate::{
     cache::{Claim, Claimed, Holder, Lease},
     history::History,
     job::Job,
-    record::{Cause, Failure, Meter, Outcome, Record},
-    run::{self, Past, Request, Stop, Surroundings},
+    record::{Cause, Failure, Meter, Outcome, Past, Record},
+    run::{self, Request, Stop, Surroundings},
     telemetry,
 };
 

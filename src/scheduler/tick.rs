@@ -9,8 +9,8 @@ use super::{Active, Deployment, Due, Phase, Scheduler};
 use crate::{
     cache::{Claim, Claimed, Lease},
     job::Job,
-    record::{Cause, Meter, Outcome, Record, Trigger},
-    run::{self, Past, Request, Stop},
+    record::{Cause, Meter, Outcome, Past, Record, Trigger},
+    run::{self, Request, Stop},
     telemetry,
 };
 

@@ -1,8 +1,8 @@
 //! What a run must not do to others: fill Redis, put little in the place of much, remove what is not outdated.
 
 use warmd::{
-    record::{Cause, Counts, Outcome},
-    run::{Past, Request},
+    record::{Cause, Counts, Outcome, Past},
+    run::Request,
     targets::Only,
 };
 

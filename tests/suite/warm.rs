@@ -11,8 +11,8 @@ use warmd::{
     database::Database,
     id::Id,
     job::Job,
-    record::{Cause, Meter, Outcome},
-    run::{Past, Request, run},
+    record::{Cause, Meter, Outcome, Past},
+    run::{Request, run},
     targets::Only,
 };
 
