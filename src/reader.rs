@@ -250,8 +250,9 @@ pub(crate) fn delays() -> ExponentialBackoff {
 /// A statement's failure in the server's words, with its place in the file.
 fn failure(sql: &Sql, error: &Error) -> Failure {
     let cause = match error.kind {
-        ErrorKind::Unreachable => Cause::DatabaseUnreachable,
-        ErrorKind::Transient | ErrorKind::Permanent | ErrorKind::TimeLimit => Cause::Statement,
+        // Also a server that is there, and for now will not: the tick waits for it.
+        ErrorKind::Unreachable | ErrorKind::Transient => Cause::DatabaseUnreachable,
+        ErrorKind::Permanent | ErrorKind::TimeLimit => Cause::Statement,
         ErrorKind::Data => Cause::Data,
     };
     let message = match (error.kind, error.position) {

@@ -35,9 +35,10 @@ pub struct Only {
     pub values: Vec<Id>,
 }
 
-/// Values of the first list that are read ahead of their batches: some megabytes. A list that is held back keeps its
-/// statement open, and with that the locks of a reader: whoever wants to change the table waits for the list, the batches'
-/// statements wait for him, and the list waits for the batches.
+/// Values of the first list that are read before the first batch begins: some megabytes. A list that is held back keeps
+/// its statement open, and with that the locks of a reader: whoever wants to change the table waits for the list, the
+/// batches' statements wait for him, and the list waits for the batches. And what nobody has seen yet can be read again
+/// after a passing error.
 const READ_AHEAD: usize = 100_000;
 
 /// Finds the targets of a job and sends them in batches of about `job.limits.batch` keys.
@@ -64,11 +65,11 @@ pub async fn stream(
     }
     let combinations = combinations(&others);
     let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
-    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>((READ_AHEAD / chunk).max(1));
+    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>(1);
     let read = async {
         let chunks = chunks;
         match only_of(only, first) {
-            Some(values) => send_all(values.iter().cloned().map(Some), chunk, &chunks).await,
+            Some(values) => _ = chunks.send(values.iter().cloned().map(Some).collect()).await,
             None => {
                 if let Some(sql) = &first.sql {
                     let also: HashSet<Id> = first.also.iter().map(Id::canonical).collect();
@@ -82,33 +83,36 @@ pub async fn stream(
                                 if !id.as_ref().is_some_and(|id| also.contains(&id.canonical())) {
                                     values.push(id);
                                 }
-                                Ok((values.len() == chunk).then(|| std::mem::take(values)))
+                                Ok((values.len() == READ_AHEAD).then(|| std::mem::take(values)))
                             },
                             &chunks,
                         )
                         .await?;
                     let _ = chunks.send(left.0).await;
                 }
-                send_all(first.also.iter().cloned().map(Some), chunk, &chunks).await;
+                let _ = chunks.send(first.also.iter().cloned().map(Some).collect()).await;
             }
         }
         Ok(())
     };
     let cross = async {
-        while let Some(mut values) = received.recv().await {
-            // One batch must not compute a key twice. In different batches the second finds the key of the first.
-            let mut seen = HashSet::new();
-            values.retain(|value| seen.insert(value.as_ref().map(Id::canonical)));
-            meter.targets.add(values.len());
-            meter.keys.add(values.len() * combinations.len());
-            let batch: Vec<Target> = values
-                .iter()
-                .flat_map(|value| {
-                    combinations.iter().map(move |rest| std::iter::once(value).chain(rest).cloned().collect())
-                })
-                .collect();
-            if !batch.is_empty() && out.send(batch).await.is_err() {
-                break;
+        'all: while let Some(values) = received.recv().await {
+            for values in values.chunks(chunk) {
+                // One batch must not compute a key twice. In different batches the second finds the key of the first.
+                let mut seen = HashSet::new();
+                let is_new = |value: &&Option<Id>| seen.insert(value.as_ref().map(Id::canonical));
+                let values: Vec<&Option<Id>> = values.iter().filter(is_new).collect();
+                meter.targets.add(values.len());
+                meter.keys.add(values.len() * combinations.len());
+                let batch: Vec<Target> = values
+                    .into_iter()
+                    .flat_map(|value| {
+                        combinations.iter().map(move |rest| std::iter::once(value).chain(rest).cloned().collect())
+                    })
+                    .collect();
+                if !batch.is_empty() && out.send(batch).await.is_err() {
+                    break 'all;
+                }
             }
         }
         // Nobody takes batches any more, so nothing needs to be read for them.
@@ -116,16 +120,6 @@ pub async fn stream(
     };
     let (read, ()) = tokio::join!(read, cross);
     read
-}
-
-/// The chunks of values that are known beforehand.
-async fn send_all(values: impl Iterator<Item = Option<Id>>, chunk: usize, out: &mpsc::Sender<Vec<Option<Id>>>) {
-    let mut values = values.peekable();
-    while values.peek().is_some() {
-        if out.send(values.by_ref().take(chunk).collect()).await.is_err() {
-            return;
-        }
-    }
 }
 
 async fn read_whole(
