@@ -245,9 +245,14 @@ fn explain(entry: &str, message: &str) -> String {
         let known: Vec<&str> = quoted.collect();
         return format!("`{entry}`: {}", unknown("value", &word, &known));
     }
-    // What the file format calls things, and what people do.
+    format!("`{entry}`: {}", human(message))
+}
+
+/// What the file format calls things, in the words of people.
+pub fn human(message: &str) -> String {
     let words = [
         ("a nonzero u32", "a whole number from 1"),
+        ("a nonzero u64", "a whole number from 1"),
         ("expected usize", "expected a whole number"),
         ("expected u32", "expected a whole number"),
         ("expected f64", "expected a number"),
@@ -255,8 +260,7 @@ fn explain(entry: &str, message: &str) -> String {
         ("type: map", "type: table"),
         ("expected a map", "expected a table"),
     ];
-    let message = words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to));
-    format!("`{entry}`: {message}")
+    words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
 /// "unknown key `tttl`, did you mean `ttl`?", or the list of what is known when nothing is near.

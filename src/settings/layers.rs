@@ -7,7 +7,7 @@ use config::{Config, Environment, File, FileFormat};
 use super::Settings;
 use crate::{
     files,
-    problems::{Document, Problems, unknown},
+    problems::{Document, Problems, human, unknown},
 };
 
 /// The file that is read when no other is named, if it exists.
@@ -98,7 +98,7 @@ fn environment_words(message: &str) -> String {
     }
     let what = match what.split_once(" does not have variant constructor ") {
         Some((_, word)) => format!("unknown value `{word}`; config/default.toml names those that there are"),
-        None => what.to_owned(),
+        None => human(what),
     };
     if setting.is_empty() { what } else { format!("`{setting}`: {what}") }
 }
@@ -108,6 +108,13 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn a_wrong_variable_is_told_in_the_words_of_a_wrong_file() {
+        let told = "invalid value: integer `0`, expected a nonzero u32 for key `database.max_active_connections`";
+        let expected = "`database.max_active_connections`: invalid value: integer `0`, expected a whole number from 1";
+        assert_eq!(environment_words(told), expected);
+    }
     use crate::settings::RedisSettings;
 
     fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Settings, String> {

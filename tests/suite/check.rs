@@ -138,6 +138,10 @@ fn limits_that_make_no_sense_are_refused() {
          job.toml:10:9: `limits.batch` is at most 10000\n\
          job.toml:11:15: `limits.concurrency`: invalid value: integer `0`, expected a whole number from 1"
     );
+    assert_eq!(
+        said("[query]\n", "[limits]\nmax_bytes = 0\n[query]\n"),
+        "job.toml:9:13: `limits.max_bytes`: invalid value: integer `0`, expected a whole number from 1"
+    );
 }
 
 #[test]
