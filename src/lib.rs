@@ -20,6 +20,7 @@
 //! history    where records are kept
 //! scheduler  when                                       ticks, overlap, catch-up, lease, drain
 //! systemd    what the service manager is told
+//! http       what the daemon tells and takes over HTTP   metrics, health, API
 //! cli        one file per command
 //! ```
 
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod database;
 pub mod files;
 pub mod history;
+pub mod http;
 pub mod id;
 pub mod job;
 pub mod problems;

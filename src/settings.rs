@@ -24,9 +24,11 @@ use crate::{
     throttle::Quotas,
 };
 
+mod http;
 mod layers;
 mod redis;
 
+pub use http::{HttpSettings, Listen};
 pub use layers::{DEFAULT_FILE, Overrides};
 
 /// All settings; config/default.toml describes each.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub scheduler: SchedulerSettings,
     /// Where records go.
     pub history: HistorySettings,
+    /// Metrics, health and the API of the daemon.
+    pub http: HttpSettings,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -193,6 +197,7 @@ impl Default for Settings {
             limits: LimitSettings::default(),
             scheduler: SchedulerSettings::default(),
             history: HistorySettings::default(),
+            http: HttpSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -302,6 +307,9 @@ impl Settings {
             problems.push(Path::new("settings"), why);
         }
         if let Err(why) = self.redis.check() {
+            problems.push(Path::new("settings"), why);
+        }
+        if let Err(why) = self.http.check() {
             problems.push(Path::new("settings"), why);
         }
         if self.limits.max_value_bytes.get() > LARGEST_VALUE {

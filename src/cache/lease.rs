@@ -131,6 +131,11 @@ impl Store {
         Ok(done.and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
     }
 
+    /// Asks the server about a key that is in nobody's way, as a run does about its own: whoever may run may ask that.
+    pub async fn answers(&self, prefix: &str) -> Result<(), Error> {
+        self.presence(&[format!("{prefix}warmd:{{}}:ready")]).await.map(|_| ())
+    }
+
     /// Marks a tick as the newest that has had its run, where nothing is marked yet.
     pub async fn mark_first_tick(&self, prefix: &str, job: &str, tick: DateTime<Utc>) -> Result<(), Error> {
         let Self::Redis(redis) = self else { return Ok(()) };

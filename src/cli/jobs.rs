@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Abort, Global, setup::Setup, table};
 use crate::{
-    job::{Job, duration::Span},
+    job::{Job, SHOWN_TICKS, duration::Span},
     record::Record,
 };
 
@@ -17,9 +17,6 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
 }
-
-/// Ticks shown a job.
-const TICKS: usize = 3;
 
 pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let setup = Setup::load(global)?;
@@ -64,7 +61,7 @@ fn shown_ticks(job: &Job, now: DateTime<Utc>) -> String {
     let Some(schedule) = &job.schedule else {
         return "-".to_owned();
     };
-    let ticks = schedule.ticks_after(now, TICKS);
+    let ticks = schedule.ticks_after(now, SHOWN_TICKS);
     let local = ticks.iter().map(|tick| tick.with_timezone(&schedule.zone()));
     let mut day = now.with_timezone(&schedule.zone()).date_naive();
     let shown: Vec<String> = local
@@ -91,20 +88,7 @@ pub(super) fn ago(now: DateTime<Utc>, record: &Record) -> String {
 }
 
 fn as_json(job: &Job, last: Option<&Record>, now: DateTime<Utc>) -> serde_json::Value {
-    let ticks = job.schedule.as_ref().filter(|_| job.enabled).map(|schedule| schedule.ticks_after(now, TICKS));
-    json!({
-        "job": job.name,
-        "description": job.description,
-        "kind": job.kind.name(),
-        "enabled": job.enabled,
-        "database": job.database,
-        "schedule": job.schedule.as_ref().map(ToString::to_string),
-        "timezone": job.schedule.as_ref().map(|schedule| schedule.zone().to_string()),
-        "next_ticks": ticks.unwrap_or_default(),
-        "key": job.key.to_string(),
-        "ttl": Span(job.ttl.longest),
-        "refresh": job.refresh.to_string(),
-        "warning": job.cold_warning(now),
-        "last_run": last,
-    })
+    let mut shown = job.shown(now);
+    shown.insert("last_run".to_owned(), json!(last));
+    shown.into()
 }

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     cache::Store,
+    http::{Change, Http, Metrics, Refused},
     job::Job,
-    scheduler::{Deployment, Scheduler},
+    scheduler::{Deployment, Observer, Scheduler},
     systemd,
     throttle::Throttle,
 };
@@ -52,10 +53,18 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
     let setup = Setup::load(global)?;
     tracing::info!("settings: {}", serde_json::to_string(&setup.settings).context("the settings")?);
     let mut grace = setup.settings.scheduler.shutdown_grace.0;
-    let deployment = deploy(setup).await?;
+    let metrics = Arc::new(Metrics::default());
+    let observer: Observer = {
+        let metrics = Arc::clone(&metrics);
+        Arc::new(move |record| metrics.observe(record))
+    };
+    // Before anything runs: an address that is in use ends the daemon.
+    let prepared = Http::prepare(&setup.settings.http).await?;
+    let deployment = deploy(setup, &observer).await?;
     say_jobs(&deployment);
     let scheduler = Scheduler::new(deployment, Utc::now());
     let pulse = scheduler.start().await?;
+    let mut http = Http::start(prepared, scheduler.clone(), metrics);
     systemd::ready(&scheduler.status());
     // When the status that has changed since may be told.
     let mut telling = None;
@@ -65,10 +74,11 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
             reason = stops.next() => break reason,
             _ = hangups.recv() => {
                 systemd::reloading();
-                match reload(global).await {
-                    Ok((deployment, new_grace)) => {
+                match reload(global, &observer, &http).await {
+                    Ok((deployment, new_grace, change)) => {
                         say_jobs(&deployment);
                         scheduler.replace(deployment, Utc::now());
+                        http.change(change).await;
                         grace = new_grace;
                     }
                     Err(abort) => {
@@ -95,6 +105,8 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
             std::process::exit(i32::from(NOT_WARMED));
         }
     };
+    // Who watches may see the drain.
+    http.end().await;
     if dropped.is_empty() {
         tracing::info!("stopped");
         return Ok(ExitCode::SUCCESS);
@@ -107,14 +119,25 @@ fn listen() -> std::io::Result<(Stops, Signal)> {
     Ok((Stops::listen()?, signal(SignalKind::hangup())?))
 }
 
-async fn reload(global: &Global) -> Result<(Deployment, Duration), Abort> {
+async fn reload(global: &Global, observer: &Observer, http: &Http) -> Result<(Deployment, Duration, Change), Abort> {
     let setup = Setup::load(global)?;
     let grace = setup.settings.scheduler.shutdown_grace.0;
-    Ok((deploy(setup).await?, grace))
+    let change = http.prepare_change(&setup.settings.http).await?;
+    Ok((deploy(setup, observer).await?, grace, change))
+}
+
+impl From<Refused> for Abort {
+    fn from(refused: Refused) -> Self {
+        // What passes by itself is tried again by the service manager: the daemon before may be about to end.
+        match refused.passing {
+            true => Self::unavailable(refused.message),
+            false => Self::configuration(refused.message),
+        }
+    }
 }
 
 /// Makes everything that runs need, without a connection: what is away now may be there at the next tick.
-async fn deploy(setup: Setup) -> Result<Deployment, Abort> {
+async fn deploy(setup: Setup, observer: &Observer) -> Result<Deployment, Abort> {
     let settings = &setup.settings;
     let server = settings.redis.server().map_err(Abort::configuration)?;
     let store = Store::lazy(&server).map_err(Abort::configuration)?;
@@ -136,6 +159,7 @@ async fn deploy(setup: Setup) -> Result<Deployment, Abort> {
         lease: settings.scheduler.lease.0,
         keep: settings.history.keep.0,
         prefix: settings.redis.key_prefix.clone(),
+        observer: Arc::clone(observer),
     })
 }
 

@@ -21,6 +21,7 @@ mod key;
 mod kinds;
 mod load;
 mod schedule;
+mod shown;
 mod sql;
 mod tables;
 
@@ -29,6 +30,7 @@ pub use freshness::{Refresh, Ttl, cold_warning, margin};
 pub use key::{KeyTemplate, MAX_VALUE_CHARACTERS};
 pub use load::{Dialects, load, load_file, select};
 pub use schedule::Schedule;
+pub use shown::SHOWN_TICKS;
 
 /// One definition file.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cache::Store,
+    cache::{Claim, Store},
     history::History,
     job::{CatchUp, Job},
     record::{Cause, Outcome, Record},
@@ -28,10 +28,16 @@ use crate::{
     systemd,
 };
 
+mod by_hand;
 mod heartbeat;
 mod plan;
 mod tick;
+mod watch;
 
+pub use by_hand::NotBegun;
+pub use watch::{Doing, Standing};
+
+use by_hand::ByHand;
 use heartbeat::Heartbeat;
 use plan::{Due, Plan};
 
@@ -53,11 +59,20 @@ pub struct Deployment {
     pub lease: Duration,
     /// How long records are kept.
     pub keep: Duration,
+    /// Who hears of every record, beside log and history.
+    pub observer: Observer,
 }
+
+/// Is told of every record once, at the end of its run.
+pub type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Deployment {
     fn job(&self, name: &str) -> Option<&Arc<Job>> {
         self.jobs.iter().find(|job| job.name == name)
+    }
+
+    fn claim<'c>(&'c self, job: &'c Job, tick: Option<DateTime<Utc>>) -> Claim<'c> {
+        Claim { prefix: &self.prefix, job: &job.name, instance: &self.instance, tick, length: self.lease }
     }
 }
 
@@ -78,6 +93,10 @@ struct State {
     deployment: Arc<Deployment>,
     /// Jobs with a tick that is not over.
     active: HashMap<String, Active>,
+    /// Jobs that run because somebody asked.
+    by_hand: HashMap<String, ByHand>,
+    /// When the heart last beat.
+    beaten: Option<Instant>,
     last: Option<String>,
     reload_failed: Option<String>,
     /// When old records were last removed.
@@ -118,6 +137,8 @@ impl Scheduler {
                 plan,
                 deployment: Arc::new(deployment),
                 active: HashMap::new(),
+                by_hand: HashMap::new(),
+                beaten: None,
                 last: None,
                 reload_failed: None,
                 tidied: None,
@@ -132,6 +153,8 @@ impl Scheduler {
     /// Begins to beat, and looks for ticks that passed while no daemon was running.
     pub async fn start(&self) -> anyhow::Result<Pulse> {
         let scheduler = self.clone();
+        // Who asks before the first beat is told how long it has been due.
+        self.0.state().beaten = Some(Instant::now());
         let interval = systemd::watchdog_interval();
         let pulse = Heartbeat::start(move || {
             scheduler.look(Utc::now());
@@ -156,7 +179,11 @@ impl Scheduler {
         if self.0.shutdown.is_cancelled() {
             return;
         }
-        let due = self.0.state().plan.look(now);
+        let due = {
+            let mut state = self.0.state();
+            state.beaten = Some(Instant::now());
+            state.plan.look(now)
+        };
         due.into_iter().for_each(|due| self.begin(due, now));
     }
 
@@ -237,6 +264,14 @@ impl Scheduler {
                 Phase::Claiming | Phase::Elsewhere => {}
             }
         }
+        let mut by_hand: Vec<(&String, &ByHand)> = state.by_hand.iter().collect();
+        by_hand.sort_by_key(|(name, _)| name.as_str());
+        for (name, ByHand { since, waits_for }) in by_hand {
+            parts.push(match waits_for {
+                None => format!("running: {name} by hand since {}", since.format("%H:%M:%S")),
+                Some(message) => format!("waiting: {name}: {message}"),
+            });
+        }
         parts.extend(state.last.as_ref().map(|last| format!("last: {last}")));
         parts.push(match state.plan.next() {
             Some((tick, job)) => format!("next: {job} at {}", tick.format("%Y-%m-%d %H:%M:%S UTC")),
@@ -262,7 +297,7 @@ impl Scheduler {
         self.0.tasks.close();
         let mut dropped = Vec::new();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            dropped.extend(self.0.state().active.keys().cloned());
+            dropped.extend(self.unfinished());
             self.0.at_once.cancel();
             // Only the records and the leases are left.
             let _ = tokio::time::timeout(LAST_WORDS, self.0.tasks.wait()).await;
@@ -272,6 +307,13 @@ impl Scheduler {
             let _ = tokio::time::timeout(LAST_WORDS, history.close()).await;
         }
         dropped
+    }
+}
+
+impl Scheduler {
+    fn unfinished(&self) -> Vec<String> {
+        let state = self.0.state();
+        state.active.keys().chain(state.by_hand.keys()).cloned().collect()
     }
 }
 

@@ -85,6 +85,11 @@ impl Plan {
         self.jobs.iter().map(|(job, planned)| (planned.next, job.as_str())).min()
     }
 
+    /// The tick of one job that comes next.
+    pub fn next_of(&self, job: &str) -> Option<DateTime<Utc>> {
+        self.jobs.get(job).map(|planned| planned.next)
+    }
+
     /// How many jobs have ticks to come.
     pub fn len(&self) -> usize {
         self.jobs.len()

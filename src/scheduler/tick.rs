@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Active, Deployment, Due, Phase, Scheduler};
 use crate::{
-    cache::{Claim, Claimed, Lease},
+    cache::{Claimed, Lease},
     job::Job,
     record::{Cause, Meter, Outcome, Past, Record, Trigger},
     run::{self, Request, Stop},
@@ -68,14 +68,12 @@ async fn attempt(
     tick: DateTime<Utc>,
     delays: &mut ExponentialBackoff,
 ) -> Next {
-    let claim = Claim {
-        prefix: &deployment.prefix,
-        job: &job.name,
-        instance: &deployment.instance,
-        tick: Some(tick),
-        length: deployment.lease,
-    };
-    match deployment.store.claim(claim).await {
+    if scheduler.runs_by_hand(&job.name) {
+        scheduler.enter(&job.name, Phase::Elsewhere);
+        // Its end is told; the pause is for the case that it is not.
+        return Next::Again(LONGEST_PAUSE);
+    }
+    match deployment.store.claim(deployment.claim(job, Some(tick))).await {
         Ok(Claimed::Done) => Next::Over,
         Ok(Claimed::Held(holder)) => {
             scheduler.enter(&job.name, Phase::Elsewhere);
@@ -114,31 +112,16 @@ async fn granted(
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
     let meter = Arc::new(Meter::default());
-    let mut waits_for = meter.waits_for.subscribe();
-    let run = run_alone(deployment, job, tick, stop, &meter);
-    tokio::pin!(run);
-    let record = loop {
-        tokio::select! {
-            record = &mut run => break record,
-            Ok(()) = waits_for.changed() => {
-                let waits_for = waits_for.borrow_and_update().clone();
-                scheduler.enter(&job.name, Phase::Running { since, waits_for });
-            }
-        }
-    };
+    let run = run_alone(deployment, job, Some(tick), stop, &meter);
+    let record = watched(run, &meter, |waits_for| {
+        scheduler.enter(&job.name, Phase::Running { since, waits_for });
+    });
+    let record = record.await;
     let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
     let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
     let missed = inner.state().active.get(&job.name).and_then(|active| active.missed);
     let newest = missed.map_or(tick, |missed| missed.max(tick));
-    match lease.release(is_over.then_some(newest)).await {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!("{}: the lease was lost before the run ended", job.name),
-        Err(error) => tracing::warn!("{}: the lease stays until it expires: {error}", job.name),
-    }
-    keep(deployment, &record).await;
-    forget_old(scheduler, deployment).await;
-    inner.state().last = Some(telemetry::run_words(&record));
-    inner.changed.notify_one();
+    conclude(scheduler, deployment, &record, lease, is_over.then_some(newest)).await;
     if record.outcome == Outcome::Interrupted && !inner.shutdown.is_cancelled() {
         // The lease was lost: another instance may have it, or nobody.
         return Some((Cause::LeaseLost, "the lease was lost".to_owned()));
@@ -146,11 +129,46 @@ async fn granted(
     is_out_of_reach.then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
 }
 
-/// Runs the job; a panic is this run's failure and nothing else's.
-async fn run_alone(
+/// Waits for a run, and tells meanwhile what it waits for.
+pub(super) async fn watched(
+    run: impl Future<Output = Record>,
+    meter: &Meter,
+    mut tell: impl FnMut(Option<String>),
+) -> Record {
+    let mut waits_for = meter.waits_for.subscribe();
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            record = &mut run => return record,
+            Ok(()) = waits_for.changed() => tell(waits_for.borrow_and_update().clone()),
+        }
+    }
+}
+
+/// Gives the lease back, with the tick that has had its run, and keeps the record.
+pub(super) async fn conclude(
+    scheduler: &Scheduler,
+    deployment: &Deployment,
+    record: &Record,
+    lease: Lease,
+    done: Option<DateTime<Utc>>,
+) {
+    match lease.release(done).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("{}: the lease was lost before the run ended", record.job),
+        Err(error) => tracing::warn!("{}: the lease stays until it expires: {error}", record.job),
+    }
+    keep(deployment, record).await;
+    forget_old(scheduler, deployment).await;
+    scheduler.0.state().last = Some(telemetry::run_words(record));
+    scheduler.0.changed.notify_one();
+}
+
+/// Runs the job, for a tick or by hand; a panic is this run's failure and nothing else's.
+pub(super) async fn run_alone(
     deployment: &Arc<Deployment>,
     job: &Arc<Job>,
-    tick: DateTime<Utc>,
+    tick: Option<DateTime<Utc>>,
     stop: Stop,
     meter: &Arc<Meter>,
 ) -> Record {
@@ -161,7 +179,8 @@ async fn run_alone(
     };
     let (run_job, run_deployment, meter) = (Arc::clone(job), Arc::clone(deployment), Arc::clone(meter));
     let run = isolated(async move {
-        let request = Request { trigger: Trigger::Schedule, scheduled: Some(tick), past, stop, ..Request::manual() };
+        let trigger = if tick.is_some() { Trigger::Schedule } else { Trigger::Manual };
+        let request = Request { trigger, scheduled: tick, past, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
         Some(run::run(&run_job, around, &request, &meter).await)
     });
@@ -171,7 +190,7 @@ async fn run_alone(
         Err(why) => why,
     };
     let why = (Outcome::Failed, Cause::Internal, why);
-    Record::without_run(&job.name, &deployment.instance, Some(tick), started, why)
+    Record::without_run(&job.name, &deployment.instance, tick, started, why)
 }
 
 /// What a task of its own gives; a panic in it is an error here and nothing else.
@@ -179,9 +198,10 @@ async fn isolated<T: Send + 'static>(task: impl Future<Output = T> + Send + 'sta
     tokio::spawn(task).await.map_err(|error| format!("a defect of warmd: {error}"))
 }
 
-/// Logs a record and stores it.
+/// Tells a record to all who are to know it: the log, the observer and the history.
 pub(super) async fn keep(deployment: &Deployment, record: &Record) {
     telemetry::log_run(record);
+    (deployment.observer)(record);
     if let Some(history) = &deployment.history {
         history.keep(record).await;
     }

@@ -69,7 +69,7 @@ fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileS
     Some(File::from_str(&written.to_string(), FileFormat::Toml))
 }
 
-const PATHS: [&str; 5] = ["jobs_dir", "url_file", "ca_file", "cert_file", "key_file"];
+const PATHS: [&str; 6] = ["jobs_dir", "url_file", "ca_file", "cert_file", "key_file", "token_file"];
 
 /// Paths in a settings file are relative to it, wherever warmd was started.
 fn make_absolute(table: &mut toml::Table, folder: &Path) {

@@ -10,6 +10,7 @@ mod faults;
 mod guards;
 mod history;
 mod hostile;
+mod http;
 mod load;
 mod package;
 mod privileges;

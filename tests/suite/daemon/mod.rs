@@ -32,7 +32,7 @@ const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id
                      [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
 
 /// Ten seconds of work, in batches of ten keys.
-fn slow(head: &str) -> String {
+pub fn slow(head: &str) -> String {
     let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i AS id, 1 AS one FROM n";
     format!(
         "{head}\nkey = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{rows}\"\n\
@@ -41,11 +41,11 @@ fn slow(head: &str) -> String {
 }
 
 /// One statement that takes longer than any test waits.
-const STUCK: &str = "schedule = \"@every 1s\"\nkey = \"n:{id}\"\nttl = \"1h\"\n[query]\nsql = \"\"\"\
+pub const STUCK: &str = "schedule = \"@every 1s\"\nkey = \"n:{id}\"\nttl = \"1h\"\n[query]\nsql = \"\"\"\
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) AS id FROM n\"\"\"\n";
 
 /// Waits until the stuck job runs.
-async fn stuck(world: &World) {
+pub async fn stuck(world: &World) {
     eventually("the lease", async || world.redis_command(&["EXISTS", "t:warmd:{stuck}:lease"]).await).await;
 }
 

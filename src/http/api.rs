@@ -1,0 +1,142 @@
+//! Jobs and runs for programs, in the form of the commands' `--json`.
+
+use axum::{
+    extract::{Path, RawQuery, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use chrono::Utc;
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+use super::{App, answer, failure};
+use crate::{
+    problems::unknown,
+    scheduler::{Doing, NotBegun},
+};
+
+/// As many as `warmd history` shows.
+const DEFAULT_LIMIT: u32 = 20;
+
+/// About a megabyte.
+const LARGEST_LIMIT: u32 = 1000;
+
+/// What the jobs say, what they are doing, and how it went last.
+pub(super) async fn jobs(State(app): State<App>) -> Response {
+    let scheduler = &app.shared.scheduler;
+    let (deployment, standings) = (scheduler.deployment(), scheduler.standings());
+    let now = Utc::now();
+    let mut history = deployment.history.as_ref();
+    let mut unreadable = None;
+    let mut listed = Vec::with_capacity(deployment.jobs.len());
+    for job in &deployment.jobs {
+        let mut shown = job.shown(now);
+        let doing = standings.get(&job.name).map_or(Doing::Idle, |standing| standing.doing.clone());
+        shown.extend(state(doing));
+        let newest = match history {
+            Some(history) => history.newest(Some(&job.name), 1).await,
+            None => Ok(Vec::new()),
+        };
+        let last = newest.unwrap_or_else(|error| {
+            // One that hangs must not be waited for a job after the other.
+            (history, unreadable) = (None, Some(format!("{error:#}")));
+            Vec::new()
+        });
+        shown.insert("last_run".to_owned(), json!(last.first()));
+        listed.push(shown);
+    }
+    answer(StatusCode::OK, &json!({ "version": 1, "jobs": listed, "history_error": unreadable }))
+}
+
+fn state(doing: Doing) -> Map<String, Value> {
+    let (name, since, by_hand, waits_for) = match doing {
+        Doing::Idle => ("idle", None, false, None),
+        Doing::Starting => ("starting", None, false, None),
+        Doing::Elsewhere => ("elsewhere", None, false, Some("the run on another instance to end".to_owned())),
+        Doing::Waiting(message) => ("waiting", None, false, Some(message)),
+        Doing::Running { since, by_hand, waits_for } => ("running", Some(since), by_hand, waits_for),
+    };
+    let members = [
+        ("state", json!(name)),
+        ("running_since", json!(since)),
+        ("by_hand", json!(by_hand)),
+        ("waits_for", json!(waits_for)),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Records, the newest first.
+pub(super) async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    let (job, limit) = match wanted(query.as_deref().unwrap_or_default()) {
+        Ok(wanted) => wanted,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, why),
+    };
+    let deployment = app.shared.scheduler.deployment();
+    let Some(history) = &deployment.history else {
+        return failure(StatusCode::NOT_FOUND, "no history is kept");
+    };
+    match history.newest(job.as_deref(), limit).await {
+        Ok(records) => answer(StatusCode::OK, &json!({ "version": 1, "runs": records })),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")),
+    }
+}
+
+fn wanted(query: &str) -> Result<(Option<String>, u32), String> {
+    let (mut job, mut limit) = (None, DEFAULT_LIMIT);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "job" => job = Some(value.into_owned()),
+            "limit" => {
+                let wanted = value.parse().ok().filter(|wanted| (1..=LARGEST_LIMIT).contains(wanted));
+                limit = wanted.ok_or_else(|| format!("`limit` is a number from 1 to {LARGEST_LIMIT}"))?;
+            }
+            other => return Err(unknown("parameter", other, &["job", "limit"])),
+        }
+    }
+    Ok((job, limit))
+}
+
+/// Begins a run by hand, and does not wait for its end.
+pub(super) async fn run(
+    State(app): State<App>,
+    headers: HeaderMap,
+    job: Result<Path<String>, PathRejection>,
+) -> Response {
+    // Before anything is said about what there is.
+    if let Err(refused) = app.shared.guard().may_act(&headers) {
+        return *refused;
+    }
+    let Ok(Path(job)) = job else {
+        return failure(StatusCode::BAD_REQUEST, "the name of the job is not UTF-8");
+    };
+    match app.shared.scheduler.run_now(&job).await {
+        Ok(()) => {
+            tracing::info!("{job}: a run was asked for over HTTP");
+            let name: String = form_urlencoded::byte_serialize(job.as_bytes()).collect();
+            let look = format!("/api/runs?job={name}&limit=1");
+            let told = json!({ "version": 1, "job": job, "state": "running", "record": look });
+            let mut response = answer(StatusCode::ACCEPTED, &told);
+            response.headers_mut().extend(HeaderValue::from_str(&look).ok().map(|look| (header::LOCATION, look)));
+            response
+        }
+        Err(NotBegun::Unknown(why)) => failure(StatusCode::NOT_FOUND, why),
+        Err(NotBegun::Going(why)) => failure(StatusCode::CONFLICT, why),
+        Err(NotBegun::Unreachable(why)) => failure(StatusCode::SERVICE_UNAVAILABLE, why),
+        Err(NotBegun::Stopping) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon ends"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_told_apart_and_none_is_ignored() {
+        assert_eq!(wanted(""), Ok((None, 20)));
+        assert_eq!(wanted("job=a%20b&limit=1000"), Ok((Some("a b".to_owned()), 1000)));
+        for wrong in ["limit=0", "limit=1001", "limit=-1", "limit=", "limit=x"] {
+            assert_eq!(wanted(wrong).unwrap_err(), "`limit` is a number from 1 to 1000");
+        }
+        assert_eq!(wanted("jbo=a").unwrap_err(), "unknown parameter `jbo`, did you mean `job`?");
+    }
+}
