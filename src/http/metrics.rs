@@ -24,7 +24,7 @@ use prometheus_client::{
 
 use super::{App, failure, process::Process};
 use crate::{
-    record::{Outcome, Record},
+    record::{Outcome, Reads, Record},
     scheduler::{Doing, Scheduler, Standing},
     throttle::Strain,
 };
@@ -38,6 +38,7 @@ struct Totals {
     runs: [u64; OUTCOMES.len()],
     ticks_missed: u64,
     keys: [u64; RESULTS.len()],
+    reads: Reads,
     written_bytes: u64,
     statements: u64,
     rows: u64,
@@ -92,6 +93,7 @@ impl Metrics {
         for ((strain, _), total) in STRAINS.iter().zip(&mut totals.backed_off) {
             *total += record.backed_off.get(strain).copied().unwrap_or_default();
         }
+        totals.reads = totals.reads.and(record.reads);
         totals.written_bytes += record.bytes;
         totals.statements += record.queries;
         totals.rows += record.rows;
@@ -233,6 +235,11 @@ impl Snapshot {
         let keys = self
             .by(|totals| RESULTS.iter().zip(totals.keys).map(|(name, total)| (("result", *name), Total::Whole(total))));
         writer.counter("warmd_keys", None, "Keys, by what was found and what became of them.", keys)?;
+        let sampled = self.each(|totals| totals.reads.sampled);
+        let help = "Keys that were looked at before they were renewed or expired.";
+        writer.counter("warmd_keys_sampled", None, help, sampled)?;
+        let read = self.each(|totals| totals.reads.read);
+        writer.counter("warmd_keys_read", None, "Of these, keys that had been read since they were written.", read)?;
         let written = self.each(|totals| totals.written_bytes);
         writer.counter("warmd_written", bytes, "Bytes of the values written to Redis.", written)?;
         let statements = self.each(|totals| totals.statements);
