@@ -17,6 +17,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !about.is_file() && !about.is_dir() {
         return Err(io::Error::other("it is a pipe, a socket or a device, not a file"));
     }
+    read_whatever(path)
+}
+
+fn read_whatever(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
@@ -27,5 +31,14 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The text of a file.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|_| io::Error::other("it is not UTF-8"))
+    text(read(path)?)
+}
+
+/// The text of what may also be a pipe: somebody named it, and its writer is there or will come.
+pub fn read_text_or_pipe(path: &Path) -> io::Result<String> {
+    text(read_whatever(path)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
 }

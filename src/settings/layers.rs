@@ -52,7 +52,7 @@ impl Settings {
 
 /// The layer that a file makes.
 fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileSourceString, FileFormat>> {
-    let text = match files::read_text(path) {
+    let text = match files::read_text_or_pipe(path) {
         Ok(text) => text,
         Err(error) => {
             problems.push(path, format!("the settings cannot be read: {error}"));
