@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    KEYS, LEASE, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete, open,
-    people, runs, sqlite_and, were_struck,
+    KEYS, LEASE, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete,
+    open, people, runs, sqlite_and,
 };
 use crate::{
     cli::{run, warmd, write_job},
@@ -158,9 +158,16 @@ async fn stopped_for_less_than_its_lease_it_goes_on_as_if_nothing_were() {
 async fn stopped_for_longer_than_its_lease_it_notices_and_begins_again() {
     let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
     stage.daemon.signal("STOP");
-    sleep(Duration::from_secs(moments(3, 30) as u64)).await;
+    let pause = Duration::from_secs(moments(3, 30) as u64);
+    sleep(pause).await;
     stage.daemon.signal("CONT");
-    were_struck(&stage.recovered().await, &["lease_lost"], "");
+    let struck = stage.recovered().await;
+    let lost =
+        struck.iter().find(|run| run["outcome"] != "ok").unwrap_or_else(|| panic!("none was struck: {struck:#?}"));
+    assert_eq!(lost["cause"], "lease_lost", "{lost:#?}");
+    assert!((1..KEYS as u64).contains(&count(lost, "written")), "in the middle: {lost:#?}");
+    // The standstill is part of the run.
+    assert!(lost["seconds"].as_f64().unwrap() < (pause + SOON).as_secs_f64(), "{lost:#?}");
 }
 
 #[tokio::test]
