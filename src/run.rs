@@ -199,9 +199,6 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
     run.record(started, clock.elapsed(), ending)
 }
 
-/// Batches that are held back, at most: some megabytes.
-const MOST_HELD: usize = 16;
-
 /// The next tick, the time that a run takes, and a margin.
 fn until_renewed(job: &Job, now: DateTime<Utc>, expected: Duration) -> Option<Duration> {
     let next = job.schedule.as_ref()?.next_after(now)?;
@@ -295,48 +292,6 @@ impl Run<'_> {
         self.meter.keys.add(1);
         let _ = batches.send(Batch::Targets(vec![Target::default()])).await;
         Ok(())
-    }
-
-    /// Hands batches on until the run is told to stop. The first ones are held back until there are as many keys as must
-    /// be, so that a run of suspiciously few writes nothing.
-    async fn forward<T>(
-        &self,
-        mut from: mpsc::Receiver<Vec<T>>,
-        to: &mpsc::Sender<Batch>,
-        wrap: impl Fn(Vec<T>) -> Batch,
-    ) {
-        let mut held = Vec::new();
-        let mut holds = self.shrinkage.fewest_keys() > 0;
-        while let Some(items) = from.recv().await {
-            held.push(items);
-            holds = holds && self.meter.keys.get() < self.shrinkage.fewest_keys() && held.len() < MOST_HELD;
-            if holds {
-                continue;
-            }
-            for items in held.drain(..) {
-                if self.stop.is_cancelled() || to.send(wrap(items)).await.is_err() {
-                    return;
-                }
-            }
-        }
-        if self.stop.is_cancelled() {
-            return;
-        }
-        match self.shrinkage.of_keys(self.meter.keys.get()) {
-            Some(why) => self.refuse(Cause::Shrunk, why),
-            None => {
-                for items in held {
-                    let _ = to.send(wrap(items)).await;
-                }
-            }
-        }
-    }
-
-    /// Writes nothing more, for this reason: the first one counts.
-    fn refuse(&self, cause: Cause, message: String) {
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        refusal.get_or_insert(Failure { cause, message });
-        self.stop.cancel();
     }
 
     /// Whether all targets are known.

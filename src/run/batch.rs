@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     Run,
-    guard::{self, SAMPLE},
+    guard::{self, length},
     usefulness::Candidate,
 };
 use crate::{
@@ -36,12 +36,12 @@ fn is_digest(rest: &str) -> bool {
 }
 
 /// A key that is due.
-struct Due {
+pub(super) struct Due {
     /// Its position in the batch.
-    index: usize,
-    key: String,
+    pub index: usize,
+    pub key: String,
     ttl: Duration,
-    stale: bool,
+    pub stale: bool,
 }
 
 /// Questions that take times of their own.
@@ -109,45 +109,6 @@ impl Run<'_> {
             }
         };
         self.write(entries).await
-    }
-
-    /// Notes the keys of a batch in the job's index, if it has one.
-    async fn remember(&self, keys: &[(usize, String)]) -> Result<(), Failure> {
-        let Some(index) = self.index() else { return Ok(()) };
-        let names: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
-        match self.ask(|| self.around.store.remember(index, &names)).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.unanswered(names.len(), error)),
-        }
-    }
-
-    /// Compares the lengths of some values with those that they are to replace; a run whose values shrink is refused.
-    async fn compare(&self, due: &[Due], length: impl Fn(usize, &Due) -> Option<usize>) -> Result<(), Failure> {
-        if !self.shrinkage.compares() {
-            return Ok(());
-        }
-        let stale = due.iter().enumerate().filter(|(_, due)| due.stale);
-        let sample: Vec<(&str, usize)> =
-            stale.filter_map(|(at, due)| Some((due.key.as_str(), length(at, due)?))).take(SAMPLE).collect();
-        let keys: Vec<&str> = sample.iter().map(|(key, _)| *key).collect();
-        let before = match self.ask(|| self.around.store.lengths(&keys)).await {
-            Ok(before) => before,
-            Err(error) if error.transient => {
-                self.fail(due.len(), &error.message);
-                return Err(error.into());
-            }
-            Err(error) => {
-                if self.shrinkage.go_blind() {
-                    tracing::warn!("{}: nobody looks whether values shrink: {error}", self.job.name);
-                }
-                return Ok(());
-            }
-        };
-        let pairs = before.into_iter().zip(sample).map(|(before, (_, now))| (before, now as u64));
-        if let Some(why) = self.shrinkage.of_values(pairs, self.meter.keys.get()) {
-            self.refuse(Cause::Shrunk, why);
-        }
-        Ok(())
     }
 
     /// Asks Redis. What passes is waited for, as with the database: a restart takes some seconds.
@@ -333,7 +294,7 @@ impl Run<'_> {
     }
 
     /// Keys of which nothing is known, because Redis did not answer.
-    fn unanswered(&self, count: usize, error: Error) -> Failure {
+    pub(super) fn unanswered(&self, count: usize, error: Error) -> Failure {
         self.meter.invalid.add(count);
         self.fail(count, &error.message);
         error.into()
@@ -431,20 +392,11 @@ impl Run<'_> {
         }
     }
 
-    fn fail(&self, count: usize, why: &str) {
+    pub(super) fn fail(&self, count: usize, why: &str) {
         self.meter.failed.add(count);
         let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
         if first.is_none() {
             *first = Some(why.to_owned());
         }
-    }
-}
-
-/// The bytes that would be written, of nothing none; unknown where the target failed.
-fn length(produced: &Produced) -> Option<usize> {
-    match produced {
-        Produced::Value(value) => Some(value.len()),
-        Produced::Empty => Some(0),
-        Produced::Failed(_) => None,
     }
 }

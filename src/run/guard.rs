@@ -8,9 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
+use super::{
+    Run,
+    batch::{Batch, Due},
+};
 use crate::{
     cache::{Entry, Error, Store, Usage},
     job::duration::Percent,
+    produce::Produced,
+    record::{Cause, Failure},
 };
 
 /// Whether there is room for more in Redis. Asked before the first write, then once a second, and whenever what was
@@ -30,6 +38,9 @@ struct Seen {
     /// The server does not tell.
     blind: bool,
 }
+
+/// Batches that are held back, at most: some megabytes.
+const MOST_HELD: usize = 16;
 
 /// How long an answer holds.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -89,6 +100,92 @@ impl Seen {
     }
 }
 
+impl Run<'_> {
+    /// Hands batches on until the run is told to stop. The first ones are held back until there are as many keys as must
+    /// be, so that a run of suspiciously few writes nothing.
+    pub(super) async fn forward<T>(
+        &self,
+        mut from: mpsc::Receiver<Vec<T>>,
+        to: &mpsc::Sender<Batch>,
+        wrap: impl Fn(Vec<T>) -> Batch,
+    ) {
+        let mut held = Vec::new();
+        let mut holds = self.shrinkage.fewest_keys() > 0;
+        while let Some(items) = from.recv().await {
+            held.push(items);
+            holds = holds && self.meter.keys.get() < self.shrinkage.fewest_keys() && held.len() < MOST_HELD;
+            if holds {
+                continue;
+            }
+            for items in held.drain(..) {
+                if self.stop.is_cancelled() || to.send(wrap(items)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if self.stop.is_cancelled() {
+            return;
+        }
+        match self.shrinkage.of_keys(self.meter.keys.get()) {
+            Some(why) => self.refuse(Cause::Shrunk, why),
+            None => {
+                for items in held {
+                    let _ = to.send(wrap(items)).await;
+                }
+            }
+        }
+    }
+
+    /// Writes nothing more, for this reason: the first one counts.
+    pub(super) fn refuse(&self, cause: Cause, message: String) {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.get_or_insert(Failure { cause, message });
+        self.stop.cancel();
+    }
+
+    /// Compares the lengths of some values with those that they are to replace; a run whose values shrink is refused.
+    pub(super) async fn compare(
+        &self,
+        due: &[Due],
+        length: impl Fn(usize, &Due) -> Option<usize>,
+    ) -> Result<(), Failure> {
+        if !self.shrinkage.compares() {
+            return Ok(());
+        }
+        let stale = due.iter().enumerate().filter(|(_, due)| due.stale);
+        let sample: Vec<(&str, usize)> =
+            stale.filter_map(|(at, due)| Some((due.key.as_str(), length(at, due)?))).take(SAMPLE).collect();
+        let keys: Vec<&str> = sample.iter().map(|(key, _)| *key).collect();
+        let before = match self.ask(|| self.around.store.lengths(&keys)).await {
+            Ok(before) => before,
+            Err(error) if error.transient => {
+                self.fail(due.len(), &error.message);
+                return Err(error.into());
+            }
+            Err(error) => {
+                if self.shrinkage.go_blind() {
+                    tracing::warn!("{}: nobody looks whether values shrink: {error}", self.job.name);
+                }
+                return Ok(());
+            }
+        };
+        let pairs = before.into_iter().zip(sample).map(|(before, (_, now))| (before, now as u64));
+        if let Some(why) = self.shrinkage.of_values(pairs, self.meter.keys.get()) {
+            self.refuse(Cause::Shrunk, why);
+        }
+        Ok(())
+    }
+}
+
+/// The bytes that would be written, of nothing none; unknown where the target failed.
+pub(super) fn length(produced: &Produced) -> Option<usize> {
+    match produced {
+        Produced::Value(value) => Some(value.len()),
+        Produced::Empty => Some(0),
+        Produced::Failed(_) => None,
+    }
+}
+
 /// What entries take in Redis, about.
 pub(super) fn size(entries: &[Entry]) -> u64 {
     entries.iter().map(|entry| (entry.key.len() + entry.value.len() + BESIDE) as u64).sum()
@@ -134,7 +231,7 @@ struct Compared {
 }
 
 /// Values that are compared in a batch, at most.
-pub(super) const SAMPLE: usize = 16;
+const SAMPLE: usize = 16;
 
 /// Values of which more than half must have shrunk: one user may well have less than yesterday.
 const ENOUGH: u64 = 10;
@@ -150,7 +247,7 @@ impl Shrinkage {
     }
 
     /// Compares no more values; whether that is news.
-    pub fn go_blind(&self) -> bool {
+    fn go_blind(&self) -> bool {
         !self.blind.swap(true, Ordering::Relaxed)
     }
 

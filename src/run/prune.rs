@@ -36,4 +36,14 @@ impl Run<'_> {
         }
         Ok(())
     }
+
+    /// Notes the keys of a batch in the job's index, if it has one.
+    pub(super) async fn remember(&self, keys: &[(usize, String)]) -> Result<(), Failure> {
+        let Some(index) = self.index() else { return Ok(()) };
+        let names: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
+        match self.ask(|| self.around.store.remember(index, &names)).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.unanswered(names.len(), error)),
+        }
+    }
 }
