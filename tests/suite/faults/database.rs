@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::time::sleep;
 
 use super::{
-    Stage, TWO_SECONDS, connections, count, people,
+    Stage, TWO_SECONDS, connections, count, moments, people,
     proxy::{Network, Proxy, Upstream},
     redis_and, were_struck,
 };
@@ -60,7 +60,7 @@ async fn mariadb_killed_and_started_again_is_waited_for() {
 async fn stands_still(server: OwnServer) {
     let stage = on(server.database, &[]).await;
     server.server.signal("STOP");
-    sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(moments(3, 10) as u64)).await;
     server.server.signal("CONT");
     all_ok(&stage.recovered().await);
 }

@@ -39,6 +39,11 @@ const SOON: Duration = Duration::from_secs(20);
 /// The `limits` that make a run last two seconds.
 const TWO_SECONDS: &str = "batch = 20\nkeys_per_second = 200\nconcurrency = 2\n";
 
+/// More moments or seconds, which take half an hour in all, when this variable is set.
+fn moments(short: usize, long: usize) -> usize {
+    if std::env::var_os("WARMD_TEST_LONG").is_some() { long } else { short }
+}
+
 /// A job with a key for each of the people. `columns` may make its statement slow.
 fn people(columns: &str, limits: &str) -> String {
     format!(

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     KEYS, LEASE, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete,
-    open, people, runs, sqlite_and,
+    moments, open, people, runs, sqlite_and,
 };
 use crate::{
     cli::{run, warmd, write_job},
@@ -21,11 +21,6 @@ use crate::{
     servers,
     world::World,
 };
-
-/// More moments, which take half an hour, when this variable is set.
-fn moments(short: usize, long: usize) -> usize {
-    if std::env::var_os("WARMD_TEST_LONG").is_some() { long } else { short }
-}
 
 const MANY: usize = 5000;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{
-    KEYS, Stage, TWO_SECONDS, count, people,
+    KEYS, Stage, TWO_SECONDS, count, moments, people,
     proxy::{Network, Proxy, Upstream},
     sqlite_and, were_struck,
 };
@@ -85,7 +85,7 @@ async fn redis_that_comes_back_empty_is_filled_by_one_run() {
 async fn redis_that_stands_still_costs_the_run_and_its_lease_and_nothing_else() {
     let stage = on(servers::redis().await, &[("WARMD__REDIS__RESPONSE_TIMEOUT", "1s")]).await;
     stage.world.redis.server.signal("STOP");
-    sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(moments(3, 10) as u64)).await;
     stage.world.redis.server.signal("CONT");
     answers(&stage.world).await;
     were_struck(&stage.recovered().await, &GONE, "");
