@@ -44,9 +44,16 @@ pub(super) struct Due {
     pub stale: bool,
 }
 
-/// Questions that take times of their own.
-const LOOK: u64 = 0;
-const WRITE: u64 = 1;
+/// What Redis is asked: each takes a time of its own.
+#[derive(Clone, Copy)]
+pub(super) enum Question {
+    Presence,
+    Write,
+    Usage,
+    Lengths,
+    Index,
+    Prune,
+}
 
 impl Due {
     fn entry(self, value: Bytes) -> Entry {
@@ -112,7 +119,7 @@ impl Run<'_> {
     }
 
     /// Asks Redis. What passes is waited for, as with the database: a restart takes some seconds.
-    pub(super) async fn ask<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Error>
+    pub(super) async fn ask<T, F>(&self, question: Question, ask: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -120,10 +127,15 @@ impl Run<'_> {
         loop {
             let asked = Instant::now();
             let answer = ask().await;
-            self.meter.redis.add_time(asked.elapsed());
+            let took = asked.elapsed();
+            self.meter.redis.add_time(took);
             let error = match answer {
                 Err(error) if error.transient && !self.stop.is_cancelled() => error,
                 answer => {
+                    // How full the server is is mostly known without asking it, which says nothing about its speed.
+                    if answer.is_ok() && !matches!(question, Question::Usage) {
+                        self.throttles.answered(Strain::Redis, question as u64, asked, took);
+                    }
                     self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
                     return answer;
                 }
@@ -253,12 +265,8 @@ impl Run<'_> {
     /// The keys that are missing or stale, by one pipeline; all of them are counted.
     async fn due(&self, keys: Vec<(usize, String)>, targets: Option<&[Target]>) -> Result<Vec<Due>, Failure> {
         let (places, names): (Vec<usize>, Vec<String>) = keys.into_iter().unzip();
-        let asked = Instant::now();
-        let presence = match self.ask(|| self.around.store.presence(&names)).await {
-            Ok(presence) => {
-                self.throttles.answered(Strain::Redis, LOOK, asked, asked.elapsed());
-                presence
-            }
+        let presence = match self.ask(Question::Presence, || self.around.store.presence(&names)).await {
+            Ok(presence) => presence,
             Err(error) => return Err(self.unanswered(names.len(), error)),
         };
         let mut due = Vec::new();
@@ -358,7 +366,7 @@ impl Run<'_> {
     /// them. Where that is not all of them, nothing more will be written.
     async fn put(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {
         let size = guard::size(entries);
-        if let Some(why) = self.ask(|| self.room.refusal(&self.around.store, size)).await? {
+        if let Some(why) = self.ask(Question::Usage, || self.room.refusal(&self.around.store, size)).await? {
             self.refuse(Cause::Memory, why);
             return Ok(Vec::new());
         }
@@ -367,10 +375,7 @@ impl Run<'_> {
             let most = self.job.limits.max_bytes.map_or(0, NonZeroU64::get);
             self.refuse(Cause::MaxBytes, format!("the values have more bytes than `limits.max_bytes` = {most}"));
         }
-        let asked = Instant::now();
-        let written = self.ask(|| self.around.store.write(fitting)).await?;
-        self.throttles.answered(Strain::Redis, WRITE, asked, asked.elapsed());
-        Ok(written)
+        self.ask(Question::Write, || self.around.store.write(fitting)).await
     }
 
     fn count(&self, entry: &Entry, written: Written) {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Run,
-    batch::{Batch, Due},
+    batch::{Batch, Due, Question},
 };
 use crate::{
     cache::{Entry, Error, Store, Usage},
@@ -156,7 +156,7 @@ impl Run<'_> {
         let sample: Vec<(&str, usize)> =
             stale.filter_map(|(at, due)| Some((due.key.as_str(), length(at, due)?))).take(SAMPLE).collect();
         let keys: Vec<&str> = sample.iter().map(|(key, _)| *key).collect();
-        let before = match self.ask(|| self.around.store.lengths(&keys)).await {
+        let before = match self.ask(Question::Lengths, || self.around.store.lengths(&keys)).await {
             Ok(before) => before,
             Err(error) if error.transient => {
                 self.fail(due.len(), &error.message);
@@ -260,8 +260,7 @@ impl Shrinkage {
     /// Why a run of only `keys` keys is not to be trusted, if it is not.
     pub fn of_keys(&self, keys: u64) -> Option<String> {
         let (most, before) = self.most.zip(self.keys_before)?;
-        let shrunk = (before as f64) * (1.0 - most) > keys as f64;
-        shrunk.then(|| format!("{keys} keys where the last run had {before}, {}", allowed(most)))
+        (keys < self.fewest_keys()).then(|| format!("{keys} keys where the last run had {before}, {}", allowed(most)))
     }
 
     /// Why a run is not to be trusted that would remove so many of all keys, if it is not.

@@ -1,6 +1,9 @@
 //! Waiting while the database is busier than it may be.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +19,7 @@ use crate::{
 pub(super) struct Gate {
     state: watch::Sender<State>,
     /// Seconds that it was closed, by the reason.
-    closed: watch::Sender<BackedOff>,
+    closed: Mutex<BackedOff>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Gate {
     pub fn new(limits: LoadLimits) -> Self {
         let state = if limits.is_any() { State::Unknown } else { State::Open };
-        Self { state: watch::Sender::new(state), closed: watch::Sender::default() }
+        Self { state: watch::Sender::new(state), closed: Mutex::default() }
     }
 
     /// Waits until it is open, or the run is told to stop.
@@ -47,7 +50,7 @@ impl Gate {
 
     /// Seconds that it was closed, by the reason.
     pub fn closed(&self) -> BackedOff {
-        self.closed.borrow().clone()
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -88,7 +91,8 @@ impl Run<'_> {
                     self.meter.waits_for.send_replace(Some(why));
                     tokio::time::sleep(PAUSE).await;
                     let seconds = asked.elapsed().as_secs_f64();
-                    self.gate.closed.send_modify(|closed| *closed.entry(strain).or_default() += seconds);
+                    let mut closed = self.gate.closed.lock().unwrap_or_else(PoisonError::into_inner);
+                    *closed.entry(strain).or_default() += seconds;
                 }
             }
         }

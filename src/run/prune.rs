@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::Run;
+use super::{Run, batch::Question};
 use crate::{
     cache::Index,
     record::{Cause, Counts, Failure},
@@ -21,18 +21,25 @@ impl Run<'_> {
         if failed > 0 || unreached > 0 || self.stop.is_cancelled() || !self.is_complete() {
             return Ok(());
         }
-        let indexed = self.ask(|| self.around.store.indexed(index)).await?;
+        let indexed = self.ask(Question::Index, || self.around.store.indexed(index)).await?;
         if let Some(why) = self.shrinkage.of_index(indexed.all, indexed.outdated) {
             self.refuse(Cause::Shrunk, why);
             return Ok(());
         }
         let mut left = indexed.outdated;
         while left > 0 && !self.stop.is_cancelled() {
-            let (seen, removed) = self.ask(|| self.around.store.prune(index)).await?;
+            let (seen, removed) = self.ask(Question::Prune, || self.around.store.prune(index)).await?;
             self.meter.pruned.add(removed as usize);
-            let Some(seen) = u32::try_from(seen).ok().and_then(NonZeroU32::new) else { break };
-            left = left.saturating_sub(u64::from(seen.get()));
-            self.throttles.keys(seen).await;
+            let Some(mut wanted) = u32::try_from(seen).ok().and_then(NonZeroU32::new) else { break };
+            left = left.saturating_sub(seen as u64);
+            // At the pace of the quotas, which give a part at a time.
+            loop {
+                let granted = self.throttles.keys(wanted).await.get();
+                match NonZeroU32::new(wanted.get() - granted) {
+                    Some(rest) if !self.stop.is_cancelled() => wanted = rest,
+                    _ => break,
+                }
+            }
         }
         Ok(())
     }
@@ -41,7 +48,7 @@ impl Run<'_> {
     pub(super) async fn remember(&self, keys: &[(usize, String)]) -> Result<(), Failure> {
         let Some(index) = self.index() else { return Ok(()) };
         let names: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
-        match self.ask(|| self.around.store.remember(index, &names)).await {
+        match self.ask(Question::Index, || self.around.store.remember(index, &names)).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.unanswered(names.len(), error)),
         }

@@ -236,7 +236,9 @@ async fn more_keys_than_a_chunk_are_removed_and_the_index_follows() {
         .replace("zeroblob(5000)", "zeroblob(1)")
         .replace("[query]", "prune = true\nmax_shrink = \"100%\"\n[query]");
     world.run(&world.job(&text)).await;
-    let record = world.run(&world.job(&text.replace("id < 2000", "id < 40"))).await;
+    let fewer = text.replace("id < 2000", "id < 40").replace("[limits]", "[limits]\nkeys_per_second = 1000");
+    let record = world.run(&world.job(&fewer)).await;
     assert_eq!((record.counts.fresh, record.counts.pruned), (40, 1960), "{record:?}");
+    assert!(record.seconds > 1.8, "removing keeps to the quota, too: {} s", record.seconds);
     assert_eq!(world.keys().await.len(), 40);
 }
