@@ -17,9 +17,11 @@
 //! cache      the only place that knows Redis            presence, write, leases, the index to prune by
 //! run        one run, top to bottom                     guards, prune, usefulness; returns a record
 //! record     what happened
+//! traces     where its time went                        spans for OpenTelemetry
 //! history    where records are kept
 //! scheduler  when                                       ticks, overlap, catch-up, lease, drain
 //! systemd    what the service manager is told
+//! monitor    beside the runs                            Redis, coverage of keys, alerts
 //! http       what the daemon tells and takes over HTTP   metrics, health, API
 //! cli        one file per command
 //! ```
@@ -34,6 +36,7 @@ pub mod history;
 pub mod http;
 pub mod id;
 pub mod job;
+pub mod monitor;
 pub mod problems;
 pub mod produce;
 pub mod reader;
@@ -46,3 +49,4 @@ pub mod targets;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;
+pub mod traces;

@@ -10,6 +10,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     database::{Arguments, Connection, Database, Error, ErrorKind, Row},
@@ -17,6 +18,7 @@ use crate::{
     problems::nearest,
     record::{Cause, Failure, Meter},
     throttle::{Strain, Throttles},
+    traces,
 };
 
 /// Reads for one run, or for one `plan` or `check`.
@@ -126,7 +128,9 @@ impl Reader {
             self.throttles.query().await;
             let began = Instant::now();
             let mut held_back = Duration::ZERO;
-            let attempt = self.attempt(sql, arguments, &start, &mut step, out, (&mut sent, &mut held_back)).await;
+            let span = traces::query(sql, self.database.engine());
+            let attempt = self.attempt(sql, arguments, &start, &mut step, out, (&mut sent, &mut held_back));
+            let attempt = attempt.instrument(span).await;
             let took = began.elapsed().saturating_sub(held_back);
             // Also an attempt that failed has kept the database busy.
             self.meter.database.add_time(took);

@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     cache::{Index, Keyspace, Store},
@@ -33,6 +34,7 @@ use crate::{
     record::{Cause, Counts, Failure, Meter, Outcome, Past, Record, Trigger},
     targets::{self, Only, Target},
     throttle::{Quotas, Throttle, Throttles},
+    traces,
 };
 
 mod batch;
@@ -40,12 +42,14 @@ mod guard;
 mod load;
 mod owners;
 mod prune;
+mod sample;
 mod usefulness;
 
 use batch::Batch;
 use guard::{Budget, Room, Shrinkage};
 use load::Gate;
 use owners::Owners;
+use sample::Sample;
 use usefulness::Usefulness;
 
 /// What a run finds around it.
@@ -143,6 +147,7 @@ struct Run<'r> {
     index: Option<Index>,
     owners: Mutex<Owners>,
     usefulness: Usefulness,
+    sample: Sample,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
 }
@@ -189,14 +194,15 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         index: job.prune.then(|| Index::new(&around.keyspace.prefix, &job.name, started, job.ttl.longest)),
         owners: Mutex::new(Owners::default()),
         usefulness: Usefulness::default(),
+        sample: Sample::default(),
         mostly_absent: AtomicBool::new(false),
     };
-    let mut ending = run.under_time_limit().await;
-    if ending.is_ok() {
-        ending = run.prune().await;
-    }
-    run.reader.close().await;
-    run.record(started, clock.elapsed(), ending)
+    let span = traces::run(job, request.trigger);
+    // On the heap: what awaits this has a layout that the compiler can still compute.
+    let ending = Box::pin(run.through()).instrument(span.clone()).await;
+    let record = run.record(started, clock.elapsed(), ending);
+    traces::ended(&span, &record);
+    record
 }
 
 /// The next tick, the time that a run takes, and a margin.
@@ -208,6 +214,16 @@ fn until_renewed(job: &Job, now: DateTime<Utc>, expected: Duration) -> Option<Du
 }
 
 impl Run<'_> {
+    async fn through(&self) -> Result<(), Failure> {
+        let mut ending = self.under_time_limit().await;
+        if ending.is_ok() {
+            ending = self.prune().await;
+            self.leave_sample().await;
+        }
+        self.reader.close().await;
+        ending
+    }
+
     /// Ends the run at the next safe point once its time is over or its lease is lost.
     async fn under_time_limit(&self) -> Result<(), Failure> {
         let batches = self.all_batches();
@@ -246,7 +262,10 @@ impl Run<'_> {
             let mut under_way = FuturesUnordered::new();
             loop {
                 tokio::select! {
-                    Some(batch) = received.recv(), if under_way.len() < concurrency => under_way.push(self.batch(batch)),
+                    Some(batch) = received.recv(), if under_way.len() < concurrency => {
+                        let span = traces::batch(batch.len());
+                        under_way.push(self.batch(batch).instrument(span));
+                    }
                     Some(result) = under_way.next() => result?,
                     else => return Ok(()),
                 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
 use crate::{
@@ -26,10 +26,14 @@ use crate::{
 
 mod http;
 mod layers;
+mod monitor;
 mod redis;
+mod traces;
 
 pub use http::{HttpSettings, Listen};
 pub use layers::{DEFAULT_FILE, Overrides};
+pub use monitor::{AlertSettings, MonitorSettings, OrOff, shown as webhook_shown};
+pub use traces::TraceSettings;
 
 /// All settings; config/default.toml describes each.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -51,6 +55,12 @@ pub struct Settings {
     pub history: HistorySettings,
     /// Metrics, health and the API of the daemon.
     pub http: HttpSettings,
+    /// How Redis and the keys are watched.
+    pub monitor: MonitorSettings,
+    /// What is worth an alert, and who is told.
+    pub alerts: AlertSettings,
+    /// Who receives spans of runs.
+    pub traces: TraceSettings,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -96,29 +106,7 @@ pub struct RedisSettings {
     /// A server that does not answer for this long counts as gone.
     pub response_timeout: Span,
     /// Nothing is written where more than this share of `maxmemory` would be in use.
-    pub max_memory: MaxMemory,
-}
-
-/// The share of `maxmemory` that may be in use, or `off`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MaxMemory(pub Option<f64>);
-
-impl<'de> Deserialize<'de> for MaxMemory {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "off" => Ok(Self(None)),
-            text => text.parse().map(|Percent(share)| Self(Some(share))).map_err(D::Error::custom),
-        }
-    }
-}
-
-impl Serialize for MaxMemory {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(share) => serializer.collect_str(&Percent(share)),
-            None => serializer.serialize_str("off"),
-        }
-    }
+    pub max_memory: OrOff<Percent>,
 }
 
 /// Quotas of the whole process.
@@ -198,6 +186,9 @@ impl Default for Settings {
             scheduler: SchedulerSettings::default(),
             history: HistorySettings::default(),
             http: HttpSettings::default(),
+            monitor: MonitorSettings::default(),
+            alerts: AlertSettings::default(),
+            traces: TraceSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -227,7 +218,7 @@ impl Default for RedisSettings {
             max_key_length: 200,
             overlong_keys: Overlong::Md5,
             response_timeout: Span(Duration::from_secs(10)),
-            max_memory: MaxMemory(Some(0.9)),
+            max_memory: OrOff(Some(Percent(0.9))),
         }
     }
 }
@@ -303,13 +294,15 @@ impl Settings {
 
     /// What types cannot say, said of values that do not work.
     pub fn check(&self, problems: &mut Problems) {
-        if let Err(why) = telemetry::filter(&self.log) {
-            problems.push(Path::new("settings"), why);
-        }
-        if let Err(why) = self.redis.check() {
-            problems.push(Path::new("settings"), why);
-        }
-        if let Err(why) = self.http.check() {
+        let checks = [
+            telemetry::filter(&self.log).map(|_| ()),
+            self.redis.check(),
+            self.http.check(),
+            self.monitor.check(),
+            self.traces.check(),
+            self.alerts.webhook().map(|_| ()),
+        ];
+        for why in checks.into_iter().filter_map(Result::err) {
             problems.push(Path::new("settings"), why);
         }
         if self.limits.max_value_bytes.get() > LARGEST_VALUE {

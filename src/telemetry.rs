@@ -8,7 +8,7 @@ use std::{
 };
 
 use chrono::SecondsFormat;
-use tracing::Level;
+use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
@@ -24,7 +24,8 @@ use tracing_subscriber::{
 
 use crate::{
     record::{Outcome, Record},
-    settings::{LogFormat, LogSettings},
+    settings::{LogFormat, LogSettings, TraceSettings},
+    traces,
 };
 
 /// What the log lets through; a reload changes it.
@@ -44,14 +45,22 @@ pub fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
         .fold(filter, |filter, (_, quiet)| quiet.parse().map_or(filter.clone(), |quiet| filter.add_directive(quiet))))
 }
 
-/// Starts the log. A later call changes what is let through, and not the form.
-pub fn init(settings: &LogSettings) -> Result<(), String> {
+/// Starts the log, and the spans for those who are to receive them. A later call changes what is let through, and not the
+/// form.
+pub fn init(settings: &LogSettings, traces: &TraceSettings, instance: &str) -> Result<(), String> {
     let filter = filter(settings)?;
     if let Some(level) = LEVEL.get() {
+        let filter = if traces::are_on() { with_spans(filter) } else { filter };
         return level.reload(filter).map_err(|error| format!("`log.level`: {error}"));
     }
+    let tracer = traces::tracer(traces, instance)?;
+    let filter = if tracer.is_some() { with_spans(filter) } else { filter };
     let (filter, level) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(filter);
+    let spans = tracer.map(|tracer| {
+        let spans = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+        spans.with_filter(filter_fn(is_span))
+    });
+    let registry = tracing_subscriber::registry().with(filter).with(spans);
     let journal = match settings.format {
         LogFormat::Auto if stderr_is_the_journal() => Some(tracing_journald::layer()),
         LogFormat::Journal => Some(tracing_journald::layer()),
@@ -65,9 +74,13 @@ pub fn init(settings: &LogSettings) -> Result<(), String> {
     let started = match (journal, settings.format) {
         (Some(journal), _) => {
             let journal = journal.with_field_prefix(Some("WARMD".to_owned())).with_priority_mappings(PRIORITIES);
-            registry.with(journal.with_syslog_identifier("warmd".to_owned())).try_init()
+            let journal = journal.with_syslog_identifier("warmd".to_owned());
+            registry.with(journal.with_filter(filter_fn(|event| !is_span(event)))).try_init()
         }
-        (None, LogFormat::Json) => registry.with(fmt::layer().json().with_writer(stderr)).try_init(),
+        (None, LogFormat::Json) => {
+            let json = fmt::layer().json().with_writer(stderr);
+            registry.with(json.with_filter(filter_fn(|event| !is_span(event)))).try_init()
+        }
         (None, _) => {
             // The words of that line say all that people read; the fields are for programs.
             let words = debug_fn(|writer, field, value| match field.name() {
@@ -75,7 +88,8 @@ pub fn init(settings: &LogSettings) -> Result<(), String> {
                 _ => Ok(()),
             });
             let run = for_people().fmt_fields(words).with_filter(filter_fn(|event| event.target() == RUN));
-            registry.with(run).with(for_people().with_filter(filter_fn(|event| event.target() != RUN))).try_init()
+            let others = |event: &Metadata| event.target() != RUN && !is_span(event);
+            registry.with(run).with(for_people().with_filter(filter_fn(others))).try_init()
         }
     };
     // Another log, started by a program that uses this library, stays.
@@ -86,6 +100,16 @@ pub fn init(settings: &LogSettings) -> Result<(), String> {
         tracing::warn!("no journal takes the log, it goes to stderr: {error}");
     }
     Ok(())
+}
+
+/// Spans are for their receiver; in the log they would stand before every line.
+fn is_span(event: &Metadata) -> bool {
+    event.target() == traces::TARGET
+}
+
+fn with_spans(filter: EnvFilter) -> EnvFilter {
+    let spans = format!("{}=trace", traces::TARGET);
+    spans.parse().map_or(filter.clone(), |spans| filter.add_directive(spans))
 }
 
 fn for_people<S>() -> fmt::Layer<S, DefaultFields, Format, fn() -> Stderr> {

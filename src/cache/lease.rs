@@ -124,11 +124,22 @@ impl Store {
 
     /// The newest tick of a job that has had its run, on whatever instance.
     pub async fn last_tick(&self, prefix: &str, job: &str) -> Result<Option<DateTime<Utc>>, Error> {
-        let Self::Redis(redis) = self else { return Ok(None) };
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.cmd("GET").arg(names(prefix, job).1);
-        let (done,): (Option<i64>,) = redis.send(&pipeline).await?;
-        Ok(done.and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
+        Ok(self.last_ticks(prefix, &[job]).await?.into_iter().next().flatten())
+    }
+
+    /// The same of several jobs, in their order.
+    pub async fn last_ticks(&self, prefix: &str, jobs: &[&str]) -> Result<Vec<Option<DateTime<Utc>>>, Error> {
+        let redis = match self {
+            Self::Redis(redis) if !jobs.is_empty() => redis,
+            _ => return Ok(vec![None; jobs.len()]),
+        };
+        let mut pipeline = Pipeline::with_capacity(jobs.len());
+        for job in jobs {
+            pipeline.cmd("GET").arg(names(prefix, job).1);
+        }
+        let done: Vec<Option<i64>> = redis.send(&pipeline).await?;
+        redis.looked_up(done.iter().map(Option::is_some));
+        Ok(done.into_iter().map(|seconds| DateTime::from_timestamp(seconds?, 0)).collect())
     }
 
     /// Asks the server about a key that is in nobody's way, as a run does about its own: whoever may run may ask that.

@@ -10,14 +10,18 @@ mod index;
 mod lease;
 mod memory;
 mod redis;
+mod sample;
 mod usage;
+mod vitals;
 
 pub use self::redis::RedisStore;
 pub use ::redis::{ClientTlsConfig, TlsCertificates};
 pub use index::{Index, Indexed};
 pub use lease::{Claim, Claimed, Holder, Lease};
 pub use memory::MemoryStore;
+pub use sample::Sample;
 pub use usage::{Idle, Usage};
+pub use vitals::{Lookups, Vitals};
 
 /// How keys look on this Redis, whatever the job.
 #[derive(Debug, Clone)]

@@ -1,7 +1,10 @@
 //! Redis through one multiplexed connection that mends itself.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use redis::{
 };
 use secrecy::ExposeSecret as _;
 
-use super::{Entry, Error, Presence, Server, Written};
+use super::{Entry, Error, Lookups, Presence, Server, Written};
 use crate::tls;
 
 /// A Redis server; clones share the connection, on which several pipelines may be under way.
@@ -24,6 +27,9 @@ pub struct RedisStore {
 
 /// The connection, and what another is made of.
 struct Link {
+    /// What was looked up, which the server counts among the lookups of everybody.
+    hits: AtomicU64,
+    misses: AtomicU64,
     /// Numbered, because it is replaced when the server did not answer in time.
     connection: Mutex<(u64, ConnectionManager)>,
     client: Client,
@@ -54,7 +60,8 @@ impl RedisStore {
     }
 
     fn new(connection: ConnectionManager, client: Client, config: ConnectionManagerConfig, address: String) -> Self {
-        Self { link: Arc::new(Link { connection: Mutex::new((0, connection)), client, config }), address }
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { link: Arc::new(Link { hits, misses, connection: Mutex::new((0, connection)), client, config }), address }
     }
 
     /// Replaces a connection on which an answer is overdue. It would be read on, and an answer may have no end.
@@ -77,7 +84,22 @@ impl RedisStore {
         pipeline.ignore_errors();
         let lives: Vec<RedisResult<i64>> = self.send(&pipeline).await?;
         let life = |life: RedisResult<i64>| life.map(presence).map_err(|error| self.described(&error));
-        lives.into_iter().map(life).collect()
+        let presence: Vec<Presence> = lives.into_iter().map(life).collect::<Result<_, _>>()?;
+        self.looked_up(presence.iter().map(|presence| *presence != Presence::Missing));
+        Ok(presence)
+    }
+
+    /// Takes note of keys that were looked up, and whether each was there.
+    pub(super) fn looked_up(&self, keys: impl Iterator<Item = bool>) {
+        let (mut hits, mut misses) = (0, 0);
+        keys.for_each(|is_there| *(if is_there { &mut hits } else { &mut misses }) += 1);
+        self.link.hits.fetch_add(hits, Ordering::Relaxed);
+        self.link.misses.fetch_add(misses, Ordering::Relaxed);
+    }
+
+    /// What this store has looked up so far: the keys of jobs, and warmd's own of which there may be many.
+    pub(super) fn lookups(&self) -> Lookups {
+        Lookups { hits: self.link.hits.load(Ordering::Relaxed), misses: self.link.misses.load(Ordering::Relaxed) }
     }
 
     pub(super) async fn write(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {

@@ -57,10 +57,17 @@ impl Store {
 
 impl RedisStore {
     async fn usage(&self) -> Result<Usage, Error> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("stats");
-        let (memory, stats): (String, String) = self.send(&pipeline).await?;
-        Ok(parse(&format!("{memory}{stats}")))
+        Ok(parse(&self.info(&["memory", "stats"]).await?))
+    }
+
+    /// Some sections of what the server tells of itself. One command each: Redis before 7 takes one section at a time.
+    pub(super) async fn info(&self, sections: &[&str]) -> Result<String, Error> {
+        let mut pipeline = Pipeline::with_capacity(sections.len());
+        for section in sections {
+            pipeline.cmd("INFO").arg(section);
+        }
+        let told: Vec<String> = self.send(&pipeline).await?;
+        Ok(told.concat())
     }
 
     async fn idle(&self, keys: &[&str]) -> Result<Idle, Error> {
@@ -70,6 +77,7 @@ impl RedisStore {
         }
         pipeline.ignore_errors();
         let times: Vec<RedisResult<Option<u64>>> = self.send(&pipeline).await?;
+        self.looked_up(times.iter().filter_map(|time| time.as_ref().ok()).map(Option::is_some));
         let mut idle = Vec::with_capacity(times.len());
         for time in times {
             match time {
@@ -88,6 +96,7 @@ impl RedisStore {
         }
         pipeline.ignore_errors();
         let lengths: Vec<RedisResult<u64>> = self.send(&pipeline).await?;
+        self.looked_up(lengths.iter().filter_map(|length| length.as_ref().ok()).map(|length| *length > 0));
         let length = |length: RedisResult<u64>| match length {
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(0),
             length => length.map_err(|error| self.described(&error)),
@@ -96,13 +105,15 @@ impl RedisStore {
     }
 }
 
-/// Reads `name:value` lines.
 fn parse(info: &str) -> Usage {
-    let field = |name: &str| {
-        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
-    };
+    let field = |name| field(info, name);
     Usage { used: field("used_memory"), most: field("maxmemory"), evicted: field("evicted_keys") }
+}
+
+/// The number of a `name:value` line; 0 where there is none.
+pub(super) fn field(info: &str, name: &str) -> u64 {
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

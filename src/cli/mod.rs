@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     problems::Problems,
     record::{Cause, Failure},
-    telemetry,
+    telemetry, traces,
 };
 
 mod advise;
@@ -155,6 +155,7 @@ pub async fn main() -> ExitCode {
         Command::Completions(options) => completions::completions(&options),
         Command::Man(options) => man::man(&options),
     };
+    traces::finish().await;
     match result {
         Ok(code) => code,
         Err(abort) => {

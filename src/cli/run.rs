@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     cache::Store,
-    http::{Change, Http, Metrics, Refused},
+    http::{self, Http, Metrics, Refused},
     job::Job,
+    monitor::{self, Monitor},
     scheduler::{Deployment, Observer, Scheduler},
     systemd,
     throttle::Throttle,
@@ -54,9 +55,14 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
     tracing::info!("settings: {}", serde_json::to_string(&setup.settings).context("the settings")?);
     let mut grace = setup.settings.scheduler.shutdown_grace.0;
     let metrics = Arc::new(Metrics::default());
+    let watching = watching(&setup)?;
+    let monitor = Monitor::new(&watching);
     let observer: Observer = {
-        let metrics = Arc::clone(&metrics);
-        Arc::new(move |record| metrics.observe(record))
+        let (metrics, monitor) = (Arc::clone(&metrics), monitor.clone());
+        Arc::new(move |record| {
+            metrics.observe(record);
+            monitor.observe(record);
+        })
     };
     // Before anything runs: an address that is in use ends the daemon.
     let prepared = Http::prepare(&setup.settings.http).await?;
@@ -64,7 +70,8 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
     say_jobs(&deployment);
     let scheduler = Scheduler::new(deployment, Utc::now());
     let pulse = scheduler.start().await?;
-    let mut http = Http::start(prepared, scheduler.clone(), metrics);
+    let watch = monitor.start(watching, scheduler.clone());
+    let mut http = Http::start(prepared, scheduler.clone(), metrics, monitor.clone());
     systemd::ready(&scheduler.status());
     // When the status that has changed since may be told.
     let mut telling = None;
@@ -75,11 +82,12 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
             _ = hangups.recv() => {
                 systemd::reloading();
                 match reload(global, &observer, &http).await {
-                    Ok((deployment, new_grace, change)) => {
-                        say_jobs(&deployment);
-                        scheduler.replace(deployment, Utc::now());
-                        http.change(change).await;
-                        grace = new_grace;
+                    Ok(reloaded) => {
+                        say_jobs(&reloaded.deployment);
+                        scheduler.replace(reloaded.deployment, Utc::now());
+                        monitor.change(reloaded.watching, &scheduler);
+                        http.change(reloaded.http).await;
+                        grace = reloaded.grace;
                     }
                     Err(abort) => {
                         tracing::error!("the reload failed, everything stays as it was: {}", abort.message);
@@ -105,6 +113,7 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
             std::process::exit(i32::from(NOT_WARMED));
         }
     };
+    drop(watch);
     // Who watches may see the drain.
     http.end().await;
     if dropped.is_empty() {
@@ -119,11 +128,24 @@ fn listen() -> std::io::Result<(Stops, Signal)> {
     Ok((Stops::listen()?, signal(SignalKind::hangup())?))
 }
 
-async fn reload(global: &Global, observer: &Observer, http: &Http) -> Result<(Deployment, Duration, Change), Abort> {
+/// What new settings lead to, all of it known to work.
+struct Reloaded {
+    deployment: Deployment,
+    watching: monitor::Change,
+    http: http::Change,
+    grace: Duration,
+}
+
+async fn reload(global: &Global, observer: &Observer, http: &Http) -> Result<Reloaded, Abort> {
     let setup = Setup::load(global)?;
     let grace = setup.settings.scheduler.shutdown_grace.0;
-    let change = http.prepare_change(&setup.settings.http).await?;
-    Ok((deploy(setup, observer).await?, grace, change))
+    let watching = watching(&setup)?;
+    let http = http.prepare_change(&setup.settings.http).await?;
+    Ok(Reloaded { deployment: deploy(setup, observer).await?, watching, http, grace })
+}
+
+fn watching(setup: &Setup) -> Result<monitor::Change, Abort> {
+    Monitor::prepare(&setup.settings.monitor, &setup.settings.alerts).map_err(Abort::configuration)
 }
 
 impl From<Refused> for Abort {

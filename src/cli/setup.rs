@@ -12,7 +12,7 @@ use crate::{
     cache::Store,
     history::History,
     id::Id,
-    job::{self, Job},
+    job::{self, Job, duration::Percent},
     problems::{Problems, unknown},
     record::Trigger,
     run::{Request, Surroundings},
@@ -42,7 +42,7 @@ impl Setup {
         let jobs = job::load(&settings.jobs_dir, &dialects, &mut problems);
         // A reload that fails leaves the log as it was, too.
         if problems.0.is_empty()
-            && let Err(why) = telemetry::init(&settings.log)
+            && let Err(why) = telemetry::init(&settings.log, &settings.traces, &settings.instance())
         {
             problems.push("log".as_ref(), why);
         }
@@ -117,7 +117,7 @@ pub(super) fn surroundings(
         load_limits: treatment.load_limits(),
         store: store.clone(),
         keyspace: settings.keyspace(),
-        max_memory: settings.redis.max_memory.0,
+        max_memory: settings.redis.max_memory.0.map(|Percent(share)| share),
         max_value_bytes: settings.limits.max_value_bytes,
         throttle: Arc::clone(throttle),
         instance: settings.instance(),

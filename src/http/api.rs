@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use super::{App, answer, failure};
 use crate::{
+    monitor::Health,
     problems::unknown,
     scheduler::{Doing, NotBegun},
 };
@@ -94,6 +95,17 @@ fn wanted(query: &str) -> Result<(Option<String>, u32), String> {
         }
     }
     Ok((job, limit))
+}
+
+/// How Redis and the keys of the jobs are, now and over the last hours.
+pub(super) async fn health(State(app): State<App>) -> Response {
+    let Health { redis, jobs } = app.shared.monitor.health();
+    answer(StatusCode::OK, &json!({ "version": 1, "redis": redis, "jobs": jobs }))
+}
+
+/// What is wrong, and what was within a day.
+pub(super) async fn alerts(State(app): State<App>) -> Response {
+    answer(StatusCode::OK, &json!({ "version": 1, "alerts": app.shared.monitor.alerts() }))
 }
 
 /// Begins a run by hand, and does not wait for its end.

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text},
@@ -24,14 +24,26 @@ use prometheus_client::{
 
 use super::{App, failure, process::Process};
 use crate::{
+    monitor::{Glance, Monitor},
     record::{Outcome, Reads, Record},
     scheduler::{Doing, Scheduler, Standing},
     throttle::Strain,
 };
 
+mod health;
+
 /// What all runs since the process began have done, by their job. Fed by an observer of the records.
-#[derive(Default)]
-pub struct Metrics(Mutex<HashMap<String, Totals>>);
+pub struct Metrics {
+    /// Counters begin at 0 with the process.
+    started: DateTime<Utc>,
+    jobs: Mutex<HashMap<String, Totals>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { started: Utc::now(), jobs: Mutex::default() }
+    }
+}
 
 #[derive(Debug, Clone, Default)]
 struct Totals {
@@ -55,6 +67,9 @@ struct Last {
     seconds: f64,
     is_ok: bool,
 }
+
+/// Not `job`, which is what Prometheus calls the scrape.
+const JOB: &str = "job_name";
 
 const OUTCOMES: [(Outcome, &str); 6] = [
     (Outcome::Ok, "ok"),
@@ -110,7 +125,7 @@ impl Metrics {
     }
 
     /// How things stand, of the jobs that there are now: what was counted for others is forgotten.
-    fn snapshot(&self, scheduler: &Scheduler) -> Snapshot {
+    fn snapshot(&self, scheduler: &Scheduler, monitor: &Monitor) -> Snapshot {
         let standings = scheduler.standings();
         let mut jobs = self.jobs();
         jobs.retain(|job, _| standings.contains_key(job));
@@ -120,23 +135,27 @@ impl Metrics {
         };
         Snapshot {
             now: Utc::now(),
+            started: self.started,
             jobs: standings.into_iter().map(of_job).collect(),
             is_reloaded: scheduler.reload_failure().is_none(),
             process: Process::now(),
+            glance: monitor.glance(),
         }
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<String, Totals>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// All that one scrape tells.
 struct Snapshot {
     now: DateTime<Utc>,
+    started: DateTime<Utc>,
     jobs: Vec<Shown>,
     is_reloaded: bool,
     process: Process,
+    glance: Glance,
 }
 
 struct Shown {
@@ -198,8 +217,10 @@ impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut writer = Writer(encoder);
         self.process(&mut writer)?;
+        self.redis(&mut writer)?;
         self.totals(&mut writer)?;
-        self.standings(&mut writer)
+        self.standings(&mut writer)?;
+        self.keys(&mut writer)
     }
 }
 
@@ -218,7 +239,9 @@ impl Snapshot {
         let help = "Whether the settings and jobs in the files are those that are in force.";
         writer.gauge("warmd_last_reload_success", None, help, alone(f64::from(self.is_reloaded)))?;
         let Process { resident, descriptors, most_descriptors } = self.process;
-        let bytes = Some(&Unit::Bytes);
+        let (seconds, bytes) = (Some(&Unit::Seconds), Some(&Unit::Bytes));
+        let help = "When the process began, in Unix time.";
+        writer.gauge("process_start_time", seconds, help, alone(unix(self.started)))?;
         writer.gauge("process_resident_memory", bytes, "Memory that is resident.", optional(resident))?;
         writer.gauge("process_open_fds", None, "Open descriptors.", optional(descriptors))?;
         writer.gauge("process_max_fds", None, "The most that may be open.", optional(most_descriptors))
@@ -261,7 +284,6 @@ impl Snapshot {
 
     fn standings(&self, writer: &mut Writer) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
-        let unix = |moment: DateTime<Utc>| moment.timestamp_millis() as f64 / 1e3;
         let finished = self.gauges(|job| job.totals.last.map(|last| unix(last.finished)));
         writer.gauge("warmd_last_run_timestamp", seconds, "When the last run ended, in Unix time.", finished)?;
         let took = self.gauges(|job| job.totals.last.map(|last| last.seconds));
@@ -281,12 +303,14 @@ impl Snapshot {
             let until = job.standing.next_tick? - self.now;
             Some(until.as_seconds_f64().max(0.0))
         });
-        writer.gauge("warmd_until_next_tick", seconds, "Time to the next tick of the schedule.", until)
+        writer.gauge("warmd_until_next_tick", seconds, "Time to the next tick of the schedule.", until)?;
+        let interval = self.gauges(|job| job.standing.interval.map(TimeDelta::as_seconds_f64));
+        writer.gauge("warmd_schedule_interval", seconds, "From that tick to the one after it.", interval)
     }
 
     /// One series a job.
     fn each(&self, total: impl Fn(&Totals) -> u64) -> impl Iterator<Item = ([Label<'_>; 1], Total)> {
-        self.jobs.iter().map(move |job| ([("job", job.job.as_str())], Total::Whole(total(&job.totals))))
+        self.jobs.iter().map(move |job| ([(JOB, job.job.as_str())], Total::Whole(total(&job.totals))))
     }
 
     /// A series a job and word.
@@ -296,12 +320,16 @@ impl Snapshot {
     {
         self.jobs
             .iter()
-            .flat_map(move |job| totals(&job.totals).map(|(label, total)| ([("job", job.job.as_str()), label], total)))
+            .flat_map(move |job| totals(&job.totals).map(|(label, total)| ([(JOB, job.job.as_str()), label], total)))
     }
 
     fn gauges(&self, value: impl Fn(&Shown) -> Option<f64>) -> impl Iterator<Item = ([Label<'_>; 1], f64)> {
-        self.jobs.iter().filter_map(move |job| Some(([("job", job.job.as_str())], value(job)?)))
+        self.jobs.iter().filter_map(move |job| Some(([(JOB, job.job.as_str())], value(job)?)))
     }
+}
+
+fn unix(moment: DateTime<Utc>) -> f64 {
+    moment.timestamp_millis() as f64 / 1e3
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -309,7 +337,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// One scrape.
 pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let snapshot = app.shared.metrics.snapshot(&app.shared.scheduler);
+    let snapshot = app.shared.metrics.snapshot(&app.shared.scheduler, &app.shared.monitor);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));
     let mut written = String::new();

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    monitor::Monitor,
     scheduler::Scheduler,
     settings::{HttpSettings, Listen},
 };
@@ -53,6 +54,7 @@ pub struct Http {
 struct Shared {
     scheduler: Scheduler,
     metrics: Arc<Metrics>,
+    monitor: Monitor,
     /// A reload replaces it.
     guard: RwLock<Arc<Guard>>,
 }
@@ -92,9 +94,9 @@ impl Http {
     }
 
     /// Answers from now on.
-    pub fn start(change: Change, scheduler: Scheduler, metrics: Arc<Metrics>) -> Self {
+    pub fn start(change: Change, scheduler: Scheduler, metrics: Arc<Metrics>, monitor: Monitor) -> Self {
         let guard = RwLock::new(Arc::new(change.guard));
-        let mut http = Self { shared: Arc::new(Shared { scheduler, metrics, guard }), listening: None };
+        let mut http = Self { shared: Arc::new(Shared { scheduler, metrics, monitor, guard }), listening: None };
         http.listen(change.socket.flatten());
         http
     }
@@ -148,6 +150,8 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("get", "/readyz", get(health::ready)),
         ("get", "/api/jobs", get(api::jobs)),
         ("get", "/api/runs", get(api::runs)),
+        ("get", "/api/health", get(api::health)),
+        ("get", "/api/alerts", get(api::alerts)),
         ("post", "/api/jobs/{job}/run", post(api::run)),
     ]
 }

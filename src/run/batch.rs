@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 use super::{
     Run,
@@ -22,6 +23,7 @@ use crate::{
     record::{Cause, Failure},
     targets::Target,
     throttle::Strain,
+    traces,
 };
 
 /// Keys to look at together.
@@ -53,6 +55,28 @@ pub(super) enum Question {
     Lengths,
     Index,
     Prune,
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Targets(targets) => targets.len(),
+            Self::Exploded(rows) => rows.len(),
+        }
+    }
+}
+
+impl Question {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Presence => "presence",
+            Self::Write => "write",
+            Self::Usage => "usage",
+            Self::Lengths => "lengths",
+            Self::Index => "index",
+            Self::Prune => "prune",
+        }
+    }
 }
 
 impl Due {
@@ -115,6 +139,7 @@ impl Run<'_> {
                 due.into_iter().map(entry).collect()
             }
         };
+        self.sample.note(entries.iter().map(|entry| entry.key.as_str()));
         self.write(entries).await
     }
 
@@ -126,7 +151,7 @@ impl Run<'_> {
         let mut delays = delays();
         loop {
             let asked = Instant::now();
-            let answer = ask().await;
+            let answer = ask().instrument(traces::redis(question.name())).await;
             let took = asked.elapsed();
             self.meter.redis.add_time(took);
             let error = match answer {
@@ -248,6 +273,9 @@ impl Run<'_> {
             Ok(written) => written,
             Err(error) => return Err(self.unanswered(entries.len(), error)),
         };
+        let is_absent = |(_, written): &(&Entry, &Written)| **written != Written::Existed;
+        let absent = entries.iter().zip(&written).filter(is_absent);
+        self.sample.note(absent.map(|(entry, _)| entry.key.as_str()));
         let mut present = Vec::new();
         // What was not to be written any more is not reached.
         for ((index, entry), written) in places.into_iter().zip(entries).zip(written) {
@@ -271,13 +299,14 @@ impl Run<'_> {
         };
         let mut due = Vec::new();
         let mut ending = Vec::new();
+        let mut fresh = Vec::new();
         for ((index, key), presence) in places.into_iter().zip(names).zip(presence) {
             let ttl = self.job.ttl.of(&key);
             let stale = match presence {
                 Presence::Missing => false,
                 Presence::Persistent => {
                     self.meter.foreign.add(1);
-                    self.meter.fresh.add(1);
+                    fresh.push(key);
                     continue;
                 }
                 Presence::Expires(left) => {
@@ -288,7 +317,7 @@ impl Run<'_> {
                         ending.push(Candidate { index, key: key.clone(), age: ttl.saturating_sub(left) });
                     }
                     if is_fresh {
-                        self.meter.fresh.add(1);
+                        fresh.push(key);
                         continue;
                     }
                     true
@@ -297,6 +326,8 @@ impl Run<'_> {
             if stale { &self.meter.stale } else { &self.meter.missing }.add(1);
             due.push(Due { index, key, ttl, stale });
         }
+        self.meter.fresh.add(fresh.len());
+        self.sample.note(fresh.iter().map(String::as_str));
         self.look_at_reads(ending, targets).await;
         Ok(due)
     }
@@ -326,6 +357,7 @@ impl Run<'_> {
                 }
                 Produced::Failed(why) => {
                     self.fail(1, &format!("{}: {why}", due.key));
+                    self.sample.note(std::iter::once(due.key.as_str()));
                     continue;
                 }
             };

@@ -20,6 +20,8 @@ struct Planned {
     seen: DateTime<Utc>,
     /// The first tick after `seen`.
     next: DateTime<Utc>,
+    /// From it to the one after it.
+    interval: Option<TimeDelta>,
 }
 
 /// A tick that is due.
@@ -73,8 +75,8 @@ impl Plan {
                 }
             }
             if let Some(next) = schedule.next_after(seen) {
-                let catch_up = job.catch_up;
-                self.jobs.insert(job.name.clone(), Planned { schedule, delay, catch_up, seen, next });
+                let (catch_up, interval) = (job.catch_up, interval(&schedule, next));
+                self.jobs.insert(job.name.clone(), Planned { schedule, delay, catch_up, seen, next, interval });
             }
         }
         due
@@ -90,16 +92,25 @@ impl Plan {
         self.jobs.get(job).map(|planned| planned.next)
     }
 
+    /// The time from that tick to the one after it.
+    pub fn interval_of(&self, job: &str) -> Option<TimeDelta> {
+        self.jobs.get(job)?.interval
+    }
+
     /// How many jobs have ticks to come.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
 }
 
+fn interval(schedule: &Schedule, tick: DateTime<Utc>) -> Option<TimeDelta> {
+    Some(schedule.next_after(tick)? - tick)
+}
+
 impl Planned {
     fn begin_anew(&mut self, now: DateTime<Utc>) {
         if let Some(next) = self.schedule.next_after(now) {
-            (self.seen, self.next) = (now, next);
+            (self.seen, self.next, self.interval) = (now, next, interval(&self.schedule, next));
         }
     }
 
@@ -114,6 +125,7 @@ impl Planned {
         }
         self.seen = tick;
         self.next = self.schedule.next_after(tick)?;
+        self.interval = interval(&self.schedule, self.next);
         if until - tick > SLEPT && self.catch_up == CatchUp::None {
             tracing::warn!("{job}: the tick of {tick} was slept through, and catch_up is \"none\"");
             return None;

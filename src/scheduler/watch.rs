@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Deployment, Phase, Scheduler, State};
 
@@ -13,6 +13,8 @@ pub struct Standing {
     pub doing: Doing,
     /// Its next tick, if it has a schedule.
     pub next_tick: Option<DateTime<Utc>>,
+    /// The time from that tick to the one after it.
+    pub interval: Option<TimeDelta>,
 }
 
 /// What a job is doing.
@@ -46,7 +48,11 @@ impl Scheduler {
     /// How each job stands that is enabled, by its name.
     pub fn standings(&self) -> BTreeMap<String, Standing> {
         let state = self.0.state();
-        let standing = |name: &str| Standing { doing: doing(&state, name), next_tick: state.plan.next_of(name) };
+        let standing = |name: &str| Standing {
+            doing: doing(&state, name),
+            next_tick: state.plan.next_of(name),
+            interval: state.plan.interval_of(name),
+        };
         state.deployment.jobs.iter().map(|job| (job.name.clone(), standing(&job.name))).collect()
     }
 

@@ -21,7 +21,7 @@ use crate::{
 
 mod database;
 mod process;
-mod proxy;
+pub mod proxy;
 mod redis;
 
 /// Of the job; two of them are the application's own.

@@ -16,7 +16,7 @@ async fn a_run_that_is_asked_for_warms_keys_and_appears_in_history_jobs_and_metr
     let jobs = place.get("/api/jobs").json();
     assert_eq!((&jobs["version"], &jobs["jobs"][0]["state"]), (&1.into(), &"idle".into()));
     assert_eq!(jobs["jobs"][0]["last_run"], Value::Null);
-    assert_eq!(place.metric("warmd_runs_total{job=\"users\",outcome=\"ok\"}"), Some(0.0));
+    assert_eq!(place.metric("warmd_runs_total{job_name=\"users\",outcome=\"ok\"}"), Some(0.0));
 
     let begun = place.run("users");
     assert_eq!(begun.status, 202, "{}", begun.body);
@@ -34,16 +34,16 @@ async fn a_run_that_is_asked_for_warms_keys_and_appears_in_history_jobs_and_metr
     eventually("the end", async || place.get("/api/jobs").json()["jobs"][0]["state"] == "idle").await;
     assert_eq!(place.get("/api/jobs").json()["jobs"][0]["last_run"], record);
     for (series, value) in [
-        ("warmd_runs_total{job=\"users\",outcome=\"ok\"}", 1.0),
-        ("warmd_keys_total{job=\"users\",result=\"written\"}", 5.0),
-        ("warmd_keys_total{job=\"users\",result=\"missing\"}", 5.0),
-        ("warmd_keys_total{job=\"users\",result=\"fresh\"}", 0.0),
-        ("warmd_written_bytes_total{job=\"users\"}", record["bytes"].as_f64().unwrap()),
-        ("warmd_database_statements_total{job=\"users\"}", record["queries"].as_f64().unwrap()),
-        ("warmd_spent_seconds_total{job=\"users\",in=\"database\"}", record["database_seconds"].as_f64().unwrap()),
-        ("warmd_last_run_success{job=\"users\"}", 1.0),
-        ("warmd_last_run_duration_seconds{job=\"users\"}", record["seconds"].as_f64().unwrap()),
-        ("warmd_running{job=\"users\"}", 0.0),
+        ("warmd_runs_total{job_name=\"users\",outcome=\"ok\"}", 1.0),
+        ("warmd_keys_total{job_name=\"users\",result=\"written\"}", 5.0),
+        ("warmd_keys_total{job_name=\"users\",result=\"missing\"}", 5.0),
+        ("warmd_keys_total{job_name=\"users\",result=\"fresh\"}", 0.0),
+        ("warmd_written_bytes_total{job_name=\"users\"}", record["bytes"].as_f64().unwrap()),
+        ("warmd_database_statements_total{job_name=\"users\"}", record["queries"].as_f64().unwrap()),
+        ("warmd_spent_seconds_total{job_name=\"users\",in=\"database\"}", record["database_seconds"].as_f64().unwrap()),
+        ("warmd_last_run_success{job_name=\"users\"}", 1.0),
+        ("warmd_last_run_duration_seconds{job_name=\"users\"}", record["seconds"].as_f64().unwrap()),
+        ("warmd_running{job_name=\"users\"}", 0.0),
     ] {
         assert_eq!(place.metric(series), Some(value), "{series}");
     }
@@ -60,7 +60,7 @@ async fn a_job_that_runs_already_is_not_run_twice_and_a_tick_waits_for_the_run_b
     let world = world(&[("slow", &slow("schedule = \"@every 1s\"").replace("< 2000", "< 400"))]).await;
     let asked = start(&world, "a", &[]);
     let place = &asked.place;
-    eventually("a run", async || place.metric("warmd_running{job=\"slow\"}") == Some(1.0)).await;
+    eventually("a run", async || place.metric("warmd_running{job_name=\"slow\"}") == Some(1.0)).await;
     let refused = place.run("slow");
     assert_eq!(refused.status, 409);
     assert!(refused.error().contains("slow has been running since "), "{}", refused.error());

@@ -137,7 +137,7 @@ async fn a_reload_keeps_the_listener_and_changes_token_names_and_address() {
     assert!(!daemon.until("READY=1").contains("reload failed"));
     assert_eq!(Place::Unix(path.clone()).get("/readyz").status, 200);
     assert!(first_place.connect().is_err(), "the old address is given up");
-    let written = || Place::Unix(path.clone()).metric("warmd_keys_total{job=\"users\",result=\"written\"}");
+    let written = || Place::Unix(path.clone()).metric("warmd_keys_total{job_name=\"users\",result=\"written\"}");
     eventually("the run that the old address was asked for", async || written() == Some(5.0)).await;
     write("");
     daemon.signal("HUP");
@@ -191,7 +191,7 @@ async fn who_watches_sees_the_drain_and_then_nobody_answers() {
     let ready = asked.place.get("/readyz");
     assert_eq!((ready.status, &ready.json()["reasons"][0]["what"]), (503, &"stopping".into()));
     assert_eq!(asked.place.get("/healthz").status, 200);
-    assert_eq!(asked.place.metric("warmd_running{job=\"stuck\"}"), Some(1.0));
+    assert_eq!(asked.place.metric("warmd_running{job_name=\"stuck\"}"), Some(1.0));
     assert_eq!(asked.place.run("stuck").status, 503);
     assert_eq!(asked.daemon.ended(), Some(1));
     assert!(asked.place.connect().is_err());

@@ -18,10 +18,13 @@ use crate::{
     world::World,
 };
 
+mod alerts;
 mod api;
+mod health;
 mod limits;
 mod lives;
 mod metrics;
+mod reads;
 mod schema;
 
 const TOKEN: &str = "0123456789abcdef-token";

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use boon::{Compiler, Draft, Schemas};
 use serde_json::{Value, json};
 
-use super::{Answer, USERS, start, world};
+use super::{Answer, USERS, health::OFTEN, start, world};
 use crate::{
     cli::write_job,
     daemon::{eventually, slow, until},
@@ -68,7 +68,7 @@ async fn answers_are_as_they_are_described() {
         ("hand", &USERS[USERS.find("key").unwrap()..].replace("user:", "hand:")),
     ])
     .await;
-    let asked = start(&world, "a", &[]);
+    let asked = start(&world, "a", &[OFTEN]);
     let is = |method: &str, template: &str, answer: &Answer, status: u16| {
         assert_eq!(answer.status, status, "{method} {template}: {}", answer.body);
         is_described(&description, method, template, answer);
@@ -78,7 +78,7 @@ async fn answers_are_as_they_are_described() {
     is("post", run, &place.run("users"), 202);
     is("post", run, &place.run("usres"), 404);
     is("post", run, &place.ask("POST", "/api/jobs/users/run", &[]), 401);
-    eventually("the slow run", async || place.metric("warmd_running{job=\"slow\"}") == Some(1.0)).await;
+    eventually("the slow run", async || place.metric("warmd_running{job_name=\"slow\"}") == Some(1.0)).await;
     is("post", run, &place.run("slow"), 409);
     until(&world, "records of all kinds", |records| {
         let has = |field: &str, value: &str| records.iter().any(|record| record[field] == value);
@@ -88,11 +88,16 @@ async fn answers_are_as_they_are_described() {
     is("get", "/api/jobs", &place.get("/api/jobs"), 200);
     is("get", "/api/runs", &place.get("/api/runs?limit=1000"), 200);
     is("get", "/api/runs", &place.get("/api/runs?limit=0"), 400);
+    let monitored = || place.get("/api/health").json()["jobs"]["users"]["coverage"].is_number();
+    eventually("a look at the keys", async || monitored()).await;
+    is("get", "/api/health", &place.get("/api/health"), 200);
+    eventually("an alert", async || place.get("/api/alerts").body.contains("active")).await;
+    is("get", "/api/alerts", &place.get("/api/alerts"), 200);
     is("get", "/healthz", &place.get("/healthz"), 200);
     is("get", "/readyz", &place.get("/readyz"), 200);
     is("get", "/metrics", &place.get("/metrics"), 200);
     is("get", "/metrics", &place.ask("GET", "/metrics", &[("Accept", "application/openmetrics-text")]), 200);
-    for path in ["/metrics", "/healthz", "/readyz", "/api/jobs", "/api/runs"] {
+    for path in ["/metrics", "/healthz", "/readyz", "/api/jobs", "/api/runs", "/api/health", "/api/alerts"] {
         is("get", path, &place.ask("GET", path, &[("Host", "evil.example")]), 421);
         is("get", path, &place.ask("GET", path, &[("Origin", "null")]), 403);
     }

@@ -1,0 +1,156 @@
+//! Where the time of a run goes, as spans for OpenTelemetry.
+//!
+//! ```text
+//! run ─┬─► query            the targets, the events
+//!      └─► batch ─┬─► redis presence
+//!                 ├─► query
+//!                 └─► redis write
+//! ```
+//!
+//! Off unless the settings name a receiver; a span that nobody receives is never made.
+
+use std::{sync::OnceLock, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracer, SdkTracerProvider},
+};
+use tracing::{Span, field::Empty};
+
+use crate::{
+    database::Engine,
+    job::{Job, Sql},
+    record::{Outcome, Record, Trigger},
+    settings::TraceSettings,
+};
+
+/// The target of all spans, by which the log leaves them alone.
+pub const TARGET: &str = "warmd::spans";
+
+/// What sends the spans; there is one for the whole process.
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+/// For one attempt to send spans; what cannot be sent is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What makes spans, when somebody is to receive them. Later calls change nothing.
+pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<SdkTracer>, String> {
+    let Some(endpoint) = &settings.endpoint else { return Ok(None) };
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
+        .with_timeout(PATIENCE)
+        .build()
+        .map_err(|error| format!("`traces.endpoint`: {error}"))?;
+    let resource = Resource::builder()
+        .with_service_name("warmd")
+        .with_attributes([
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance.to_owned()),
+        ])
+        .build();
+    let provider = PROVIDER.get_or_init(|| {
+        SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            // All of a run or nothing of it.
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample.0))))
+            .with_resource(resource)
+            .build()
+    });
+    Ok(Some(provider.tracer("warmd")))
+}
+
+/// Whether spans are made.
+pub(crate) fn are_on() -> bool {
+    PROVIDER.get().is_some()
+}
+
+/// Sends what has not been sent, at the end of the process.
+pub async fn finish() {
+    let Some(provider) = PROVIDER.get() else { return };
+    // It waits for its thread.
+    let sent = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(PATIENCE)).await;
+    if let Ok(Err(error)) = sent {
+        tracing::warn!("the last spans were not sent: {error}");
+    }
+}
+
+/// Of a run.
+pub(crate) fn run(job: &Job, trigger: Trigger) -> Span {
+    tracing::trace_span!(
+        target: TARGET,
+        "run",
+        otel.name = %format_args!("run {}", job.name),
+        job = job.name,
+        %trigger,
+        run_id = Empty,
+        outcome = Empty,
+        cause = Empty,
+        keys = Empty,
+        fresh = Empty,
+        written = Empty,
+        failed = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    )
+}
+
+/// What became of the run.
+pub(crate) fn ended(run: &Span, record: &Record) {
+    if run.is_disabled() {
+        return;
+    }
+    run.record("run_id", &record.run_id);
+    run.record("outcome", tracing::field::display(record.outcome));
+    run.record("keys", record.counts.keys);
+    run.record("fresh", record.counts.fresh);
+    run.record("written", record.counts.written);
+    run.record("failed", record.counts.failed);
+    if let Some(cause) = record.cause {
+        run.record("cause", tracing::field::display(cause));
+    }
+    if matches!(record.outcome, Outcome::Failed | Outcome::Partial | Outcome::Refused) {
+        run.record("otel.status_code", "ERROR");
+        run.record("otel.status_description", record.first_error.as_deref().unwrap_or_default());
+    }
+}
+
+/// Of a batch of so many targets or rows.
+pub(crate) fn batch(size: usize) -> Span {
+    tracing::trace_span!(target: TARGET, "batch", size)
+}
+
+/// Of one attempt at a statement, from its sending to its last row.
+pub(crate) fn query(sql: &Sql, engine: Engine) -> Span {
+    let file = sql.origin.file.display();
+    // As OpenTelemetry's conventions call them.
+    let system = match engine {
+        Engine::Postgres => "postgresql",
+        Engine::MySql => "mysql",
+        Engine::Sqlite => "sqlite",
+    };
+    tracing::trace_span!(
+        target: TARGET,
+        "query",
+        otel.name = %format_args!("query {file}"),
+        otel.kind = "client",
+        db.system.name = system,
+        // Values are bound, and not part of it.
+        db.query.text = sql.text,
+    )
+}
+
+/// Of one thing that Redis is asked.
+pub(crate) fn redis(question: &'static str) -> Span {
+    tracing::trace_span!(
+        target: TARGET,
+        "redis",
+        otel.name = %format_args!("redis {question}"),
+        otel.kind = "client",
+        db.system.name = "redis",
+        db.operation.name = question,
+    )
+}

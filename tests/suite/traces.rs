@@ -1,0 +1,127 @@
+//! Spans, as a receiver gets them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    common::v1::any_value::Value,
+    trace::v1::{Span, status::StatusCode as Status},
+};
+use prost::Message as _;
+
+use crate::{
+    cli::{warmd, write_job},
+    world::World,
+};
+
+type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+
+/// Keeps what is sent to it.
+async fn receiver() -> (String, Requests) {
+    async fn take(State(kept): State<Requests>, body: Bytes) -> (StatusCode, Vec<u8>) {
+        kept.lock().unwrap().push(ExportTraceServiceRequest::decode(body).unwrap());
+        (StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec())
+    }
+    let kept = Requests::default();
+    let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&kept));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, kept)
+}
+
+const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\nrefresh = \"always\"\n\
+    [targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
+    [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n[limits]\nbatch = 2\n";
+
+/// Runs the jobs; what is said on stdout and on stderr.
+async fn warm(world: &World, variables: &[(&str, &str)]) -> String {
+    let mut command = warmd(world, &["warm", "--json"]);
+    command.envs(variables.iter().copied()).env("WARMD__LOG__LEVEL", "info");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+fn spans(kept: &Requests) -> Vec<Span> {
+    let requests = kept.lock().unwrap();
+    let resources = requests.iter().flat_map(|request| &request.resource_spans);
+    resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
+}
+
+fn attribute(span: &Span, key: &str) -> Option<String> {
+    let attribute = span.attributes.iter().find(|attribute| attribute.key == key)?;
+    Some(match attribute.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => text.clone(),
+        Value::IntValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    })
+}
+
+#[tokio::test]
+async fn a_run_is_one_trace_of_its_batches_their_statements_and_what_redis_is_asked() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let (url, kept) = receiver().await;
+    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &url), ("WARMD__SCHEDULER__INSTANCE", "i1")]).await;
+    assert!(!said.contains("run{") && !said.contains("batch"), "the log has no spans: {said}");
+    let spans = spans(&kept);
+    let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let [run] = named("run users")[..] else { panic!("{spans:#?}") };
+    assert!(run.parent_span_id.is_empty());
+    for (key, value) in [("job", "users"), ("trigger", "manual"), ("outcome", "ok"), ("keys", "5"), ("written", "5")] {
+        assert_eq!(attribute(run, key).as_deref(), Some(value), "{key}");
+    }
+    assert!(spans.iter().all(|span| span.trace_id == run.trace_id));
+    let batches = named("batch");
+    let sizes: u64 = batches.iter().map(|batch| attribute(batch, "size").unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!((batches.len(), sizes), (3, 5));
+    assert!(batches.iter().all(|batch| batch.parent_span_id == run.span_id));
+    // Five in three batches, and one for the targets.
+    let queries: Vec<&Span> = spans.iter().filter(|span| span.name.starts_with("query ")).collect();
+    assert_eq!(queries.len(), 4, "{spans:#?}");
+    let of = |span: &Span| queries.iter().filter(|query| query.parent_span_id == span.span_id).count();
+    assert_eq!(of(run), 1);
+    for batch in batches {
+        assert_eq!(of(batch), 1);
+        for name in ["redis presence", "redis write"] {
+            let asked = named(name).into_iter().filter(|asked| asked.parent_span_id == batch.span_id).count();
+            assert_eq!(asked, 1, "{name}");
+        }
+        assert!(batch.start_time_unix_nano >= run.start_time_unix_nano);
+        assert!(batch.end_time_unix_nano <= run.end_time_unix_nano);
+    }
+    assert_eq!(attribute(queries[0], "db.system.name").as_deref(), Some("sqlite"));
+    assert!(queries.iter().any(|query| attribute(query, "db.query.text").unwrap().contains("IN (:user_id)")));
+    let resource = &kept.lock().unwrap()[0].resource_spans[0].resource.clone().unwrap();
+    let names: Vec<&str> = resource.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    assert!(names.contains(&"service.name") && names.contains(&"service.instance.id"), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_fails_has_the_status_of_an_error_in_words() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &USERS.replace("FROM users WHERE", "FROM nowhere WHERE"));
+    let (url, kept) = receiver().await;
+    warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await;
+    let spans = spans(&kept);
+    let run = spans.iter().find(|span| span.name == "run users").unwrap();
+    let status = run.status.as_ref().unwrap();
+    assert_eq!(status.code, Status::Error as i32);
+    assert!(status.message.contains("nowhere"), "{status:?}");
+    assert_eq!(attribute(run, "cause").as_deref(), Some("statement"));
+}
+
+#[tokio::test]
+async fn a_sample_is_of_whole_runs_and_a_receiver_that_is_away_costs_the_run_nothing() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let (url, kept) = receiver().await;
+    warm(&world, &[("WARMD__TRACES__ENDPOINT", &url), ("WARMD__TRACES__SAMPLE", "0%")]).await;
+    assert_eq!(spans(&kept), []);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("http://{closed}"))]).await;
+    assert!(said.contains("\"outcome\":\"ok\"") && said.contains("\"written\":5"), "{said}");
+    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", "localhost:4318")]).await;
+    assert!(said.contains("`traces.endpoint` is no URL of a web server"), "{said}");
+}
