@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::{
     problems::Problems,
@@ -18,9 +18,11 @@ mod history;
 mod jobs;
 mod man;
 mod plan;
+mod plot;
 mod progress;
 mod run;
 mod setup;
+mod style;
 mod table;
 mod warm;
 
@@ -52,6 +54,9 @@ struct Global {
     /// What to log: error, warn, info, debug, trace or a filter
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// Colours: on a terminal, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
 }
 
 #[derive(Subcommand)]
@@ -135,8 +140,12 @@ impl From<Failure> for Abort {
 /// Reads the command line and does what it says.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+        Ok(cli) => {
+            style::choose(cli.global.color);
+            cli
+        }
         Err(error) => {
+            style::choose(style::wanted(std::env::args_os()));
             let code = if error.use_stderr() { USAGE } else { 0 };
             // A closed pipe leaves nobody to tell.
             let _ = error.print();
