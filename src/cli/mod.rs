@@ -22,8 +22,10 @@ mod plot;
 mod progress;
 mod run;
 mod setup;
+mod status;
 mod style;
 mod table;
+mod wait;
 mod warm;
 
 /// Keeps a Redis cache warm from a SQL database.
@@ -73,6 +75,10 @@ enum Command {
     Jobs(jobs::Options),
     /// List past runs
     History(history::Options),
+    /// Show how a daemon is, as it tells over HTTP
+    Status(status::Options),
+    /// Wait until the keys are there
+    Wait(wait::Options),
     /// Say whether the keys of jobs are read, and what to change
     Advise(advise::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
@@ -159,6 +165,8 @@ pub async fn main() -> ExitCode {
         Command::Check(options) => check::check(&cli.global, &options).await,
         Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
         Command::History(options) => history::history(&cli.global, &options).await,
+        Command::Status(options) => status::status(&cli.global, &options).await,
+        Command::Wait(options) => wait::wait(&cli.global, &options).await,
         Command::Advise(options) => advise::advise(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
         Command::Completions(options) => completions::completions(&options),

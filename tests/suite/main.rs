@@ -3,9 +3,11 @@
 
 mod check;
 mod cli;
+mod commands;
 mod daemon;
 mod database;
 mod differential;
+mod docs;
 mod faults;
 mod guards;
 mod history;
@@ -18,7 +20,10 @@ mod query;
 mod recall;
 mod retail;
 mod servers;
+mod status;
+mod terminal;
 mod tls;
 mod usefulness;
+mod wait;
 mod warm;
 mod world;
