@@ -99,6 +99,8 @@ pub struct Request {
     pub force: bool,
     /// Everything but the writing.
     pub dry: bool,
+    /// Nothing is computed for the keys that are due: each counts as written. Of a dry run only.
+    pub look: bool,
     /// What is known of the runs before.
     pub past: Past,
     /// Tells the run to end.
@@ -117,10 +119,16 @@ impl Request {
             only: Vec::new(),
             force: false,
             dry: false,
+            look: false,
             past: Past::default(),
             stop: Stop::default(),
             keys_seen: None,
         }
+    }
+
+    /// Looks which of all keys are there, as of now, and does no more.
+    pub fn look() -> Self {
+        Self { dry: true, look: true, ..Self::manual() }
     }
 }
 

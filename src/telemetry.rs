@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
-    io::{IsTerminal, Stderr, stderr},
+    io::{Stderr, stderr},
     os::{fd::AsFd, unix::fs::MetadataExt},
     sync::OnceLock,
 };
 
+use anstream::{AutoStream, ColorChoice};
 use chrono::SecondsFormat;
 use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
@@ -113,7 +114,7 @@ fn with_spans(filter: EnvFilter) -> EnvFilter {
 }
 
 fn for_people<S>() -> fmt::Layer<S, DefaultFields, Format, fn() -> Stderr> {
-    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = AutoStream::choice(&stderr()) != ColorChoice::Never;
     fmt::Layer::default().with_writer(stderr as fn() -> Stderr).with_ansi(colours).with_target(false)
 }
 

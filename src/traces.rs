@@ -12,12 +12,14 @@
 use std::{sync::OnceLock, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
+use reqwest::blocking::Client;
 use tracing::{Span, field::Empty};
+use url::Url;
 
 use crate::{
     database::Engine,
@@ -40,6 +42,7 @@ pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<
     let Some(endpoint) = &settings.endpoint else { return Ok(None) };
     let exporter = SpanExporter::builder()
         .with_http()
+        .with_http_client(client(endpoint)?)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
         .with_timeout(PATIENCE)
@@ -61,6 +64,21 @@ pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<
             .build()
     });
     Ok(Some(provider.tracer("warmd")))
+}
+
+/// What speaks to the receiver, from a thread of the provider's own. Made in a thread, too: it has a runtime inside.
+fn client(endpoint: &Url) -> Result<Client, String> {
+    let is_tls = endpoint.scheme() == "https";
+    let make = move || {
+        let client = Client::builder().timeout(PATIENCE);
+        // The system's certificates, which it may not have, are not looked for where no TLS is spoken.
+        if is_tls { client } else { client.tls_certs_only([]) }.build()
+    };
+    match std::thread::spawn(make).join() {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(format!("no HTTP client for `traces.endpoint`: {error}")),
+        Err(_) => Err("no HTTP client for `traces.endpoint`".to_owned()),
+    }
 }
 
 /// Whether spans are made.

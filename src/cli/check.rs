@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Abort, CONFIGURATION, Global, plan,
     setup::{Setup, settings},
-    table,
+    style, table,
 };
 use crate::{
     cache::Store,
@@ -62,7 +62,7 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        anstream::eprintln!("{} {warning}", style::warning());
     }
     let count = |count: usize, what| table::count(count as u64, what);
     let prepared = match options.connect {
@@ -122,7 +122,7 @@ fn print_problems(problems: &Problems, as_json: bool) -> ExitCode {
                 json!({ "file": problem.file, "line": line, "column": column, "message": problem.message })
             })
             .collect();
-        println!("{}", json!({ "version": 1, "problems": list, "warnings": [] }));
+        println!("{}", json!({ "version": 1, "jobs": null, "problems": list, "warnings": [] }));
     } else {
         eprintln!("{problems}");
     }

@@ -1,11 +1,11 @@
 //! `warmd jobs`: what is due when, and how it went last.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Abort, Global, setup::Setup, table};
+use super::{Abort, Global, setup::Setup, style, table};
 use crate::{
     job::{Job, SHOWN_TICKS, duration::Span},
     record::Record,
@@ -50,10 +50,12 @@ pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode,
             if job.enabled { shown_ticks(job, now) } else { "disabled".to_owned() },
             Span(job.ttl.longest).to_string(),
             job.refresh.to_string(),
-            last.as_ref().map_or("never".to_owned(), |last| format!("{} {}", last.outcome, ago(now, last))),
+            last.as_ref().map_or("never".to_owned(), |last| {
+                format!("{} {}", style::outcome(last.outcome), ago(now, last.finished))
+            }),
         ]);
     }
-    println!("{}", table.trim_fmt());
+    anstream::println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -74,8 +76,20 @@ fn shown_ticks(job: &Job, now: DateTime<Utc>) -> String {
     shown.join(", ")
 }
 
-pub(super) fn ago(now: DateTime<Utc>, record: &Record) -> String {
-    let seconds = (now - record.finished).num_seconds().max(0).unsigned_abs();
+pub(super) fn ago(now: DateTime<Utc>, moment: DateTime<Utc>) -> String {
+    format!("{} ago", roughly((now - moment).num_seconds().max(0).unsigned_abs()))
+}
+
+/// A time from now on, in words.
+pub(super) fn until(now: DateTime<Utc>, moment: DateTime<Utc>) -> String {
+    match (moment - now).num_seconds() {
+        ..=0 => "now".to_owned(),
+        seconds => format!("in {}", roughly(seconds.unsigned_abs())),
+    }
+}
+
+/// A time that is of interest only roughly.
+pub(super) fn roughly(seconds: u64) -> Span {
     // Minutes are enough beyond the first, hours beyond the first day.
     let unit = if seconds < 60 {
         1
@@ -84,7 +98,7 @@ pub(super) fn ago(now: DateTime<Utc>, record: &Record) -> String {
     } else {
         3600
     };
-    format!("{} ago", Span(std::time::Duration::from_secs(seconds / unit * unit)))
+    Span(Duration::from_secs(seconds / unit * unit))
 }
 
 fn as_json(job: &Job, last: Option<&Record>, now: DateTime<Utc>) -> serde_json::Value {

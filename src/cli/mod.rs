@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::{
     problems::Problems,
@@ -18,10 +18,14 @@ mod history;
 mod jobs;
 mod man;
 mod plan;
+mod plot;
 mod progress;
 mod run;
 mod setup;
+mod status;
+mod style;
 mod table;
+mod wait;
 mod warm;
 
 /// Keeps a Redis cache warm from a SQL database.
@@ -52,6 +56,9 @@ struct Global {
     /// What to log: error, warn, info, debug, trace or a filter
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// Colours: on a terminal, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
 }
 
 #[derive(Subcommand)]
@@ -68,6 +75,10 @@ enum Command {
     Jobs(jobs::Options),
     /// List past runs
     History(history::Options),
+    /// Show how a daemon is, as it tells over HTTP
+    Status(status::Options),
+    /// Wait until the keys are there
+    Wait(wait::Options),
     /// Say whether the keys of jobs are read, and what to change
     Advise(advise::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
@@ -135,8 +146,12 @@ impl From<Failure> for Abort {
 /// Reads the command line and does what it says.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+        Ok(cli) => {
+            style::choose(cli.global.color);
+            cli
+        }
         Err(error) => {
+            style::choose(style::wanted(std::env::args_os()));
             let code = if error.use_stderr() { USAGE } else { 0 };
             // A closed pipe leaves nobody to tell.
             let _ = error.print();
@@ -150,6 +165,8 @@ pub async fn main() -> ExitCode {
         Command::Check(options) => check::check(&cli.global, &options).await,
         Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
         Command::History(options) => history::history(&cli.global, &options).await,
+        Command::Status(options) => status::status(&cli.global, &options).await,
+        Command::Wait(options) => wait::wait(&cli.global, &options).await,
         Command::Advise(options) => advise::advise(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
         Command::Completions(options) => completions::completions(&options),

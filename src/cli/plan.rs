@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Abort, Global, progress,
     setup::{Selection, Setup, concerned},
-    table, warm,
+    style, table, warm,
 };
 use crate::{
     job::{Job, duration::Span},
@@ -127,7 +127,7 @@ fn print(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[
         row.push(table::number(record.queries));
         table.add_row(row);
     }
-    println!("{}", table.trim_fmt());
+    println!("{table}");
     for (job, record) in jobs.iter().zip(records) {
         if let Some(error) = &record.first_error {
             eprintln!("{}: {error}", job.name);
@@ -136,13 +136,17 @@ fn print(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[
     }
     for collision in collisions.iter().take(5) {
         let [first, second] = &collision.jobs;
-        eprintln!("warning: key {} would be written by `{first}` and by `{second}`", collision.key);
+        anstream::eprintln!(
+            "{} key {} would be written by `{first}` and by `{second}`",
+            style::warning(),
+            collision.key
+        );
     }
     if collisions.len() > 5 {
-        eprintln!("warning: and {} more keys that two targets share", collisions.len() - 5);
+        anstream::eprintln!("{} and {} more keys that two targets share", style::warning(), collisions.len() - 5);
     }
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        anstream::eprintln!("{} {warning}", style::warning());
     }
     println!("nothing was written");
 }

@@ -69,15 +69,26 @@ impl Setup {
 
     /// The same with a store that is there already.
     pub async fn connect_databases(&self, jobs: &[Arc<Job>], store: Store) -> Result<Connected, Abort> {
+        let connected = self.surround(jobs, &store)?;
+        for surroundings in connected.around.values() {
+            surroundings.database.connect().await.map_err(Abort::unavailable)?.close().await;
+        }
+        Ok(connected)
+    }
+
+    /// The same without any connection: what is out of reach now may be there when it is needed.
+    pub fn lazily(&self, jobs: &[Arc<Job>]) -> Result<Connected, Abort> {
+        let server = self.settings.redis.server().map_err(Abort::configuration)?;
+        self.surround(jobs, &Store::lazy(&server).map_err(Abort::configuration)?)
+    }
+
+    fn surround(&self, jobs: &[Arc<Job>], store: &Store) -> Result<Connected, Abort> {
         let throttle = Arc::new(Throttle::new(self.settings.quotas()));
         let mut around = BTreeMap::new();
         for job in jobs {
-            if around.contains_key(&job.database) {
-                continue;
+            if !around.contains_key(&job.database) {
+                around.insert(job.database.clone(), surroundings(&self.settings, job, store, &throttle)?);
             }
-            let surroundings = surroundings(&self.settings, job, &store, &throttle)?;
-            surroundings.database.connect().await.map_err(Abort::unavailable)?.close().await;
-            around.insert(job.database.clone(), surroundings);
         }
         Ok(Connected { around })
     }

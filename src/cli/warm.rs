@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Abort, Global, HELD, NOT_WARMED, UNAVAILABLE, progress,
     setup::{Connected, Selection, Setup, concerned},
-    table,
+    style, table,
 };
 use crate::{
     cache::{Claim, Claimed, Holder, Lease},
@@ -160,12 +160,13 @@ fn stop_on_signal(stop: Stop) {
 }
 
 pub(super) fn print_summary(records: &[Record]) {
-    println!("{}", table::summary(records));
+    anstream::println!("{}", table::summary(records));
     for record in records {
         if let Some(error) = &record.first_error {
-            eprintln!("{}: {}: {error}", record.job, record.outcome);
+            anstream::eprintln!("{}: {}: {error}", record.job, style::outcome(record.outcome));
         } else if record.outcome == Outcome::Interrupted {
-            eprintln!("{}: interrupted, {} keys not reached", record.job, record.counts.unreached);
+            let outcome = style::outcome(record.outcome);
+            anstream::eprintln!("{}: {outcome}, {} keys not reached", record.job, record.counts.unreached);
         }
         print_notes(record);
     }

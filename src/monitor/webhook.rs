@@ -34,8 +34,13 @@ impl Webhook {
     /// A webhook at `url`, for the alerts of the instance of this name.
     pub fn new(url: SecretString, instance: String) -> Result<Self, String> {
         // An answer that leads elsewhere is not what was configured.
-        let client = Client::builder().timeout(PATIENCE).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| format!("no HTTP client for the webhook: {error}"))?;
+        let client = Client::builder().timeout(PATIENCE).redirect(redirect::Policy::none());
+        let client = match url.expose_secret().starts_with("https:") {
+            true => client,
+            // The system's certificates, which it may not have, are not looked for where no TLS is spoken.
+            false => client.tls_certs_only([]),
+        };
+        let client = client.build().map_err(|error| format!("no HTTP client for the webhook: {error}"))?;
         let (alerts, waiting) = mpsc::channel(MOST_WAITING);
         let sender = tokio::spawn(send_all(client, url.clone(), instance, waiting));
         Ok(Self { url, alerts, _sender: AbortOnDropHandle::new(sender) })

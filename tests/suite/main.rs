@@ -3,9 +3,11 @@
 
 mod check;
 mod cli;
+mod commands;
 mod daemon;
 mod database;
 mod differential;
+mod docs;
 mod faults;
 mod guards;
 mod history;
@@ -19,8 +21,11 @@ mod query;
 mod recall;
 mod retail;
 mod servers;
+mod status;
+mod terminal;
 mod tls;
 mod traces;
 mod usefulness;
+mod wait;
 mod warm;
 mod world;

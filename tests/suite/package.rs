@@ -78,6 +78,9 @@ fn bash_completes_every_visible_command_and_its_options() {
     assert_eq!(offered(&["warmd", "warm", "--o"]), ["--only"]);
     assert_eq!(offered(&["warmd", "check", "--con"]), ["--config", "--connect"]);
     assert_eq!(offered(&["warmd", "completions", "z"]), ["zsh"]);
+    assert_eq!(offered(&["warmd", "wait", "--m"]), ["--min"]);
+    assert_eq!(offered(&["warmd", "status", "--w"]), ["--watch"]);
+    assert_eq!(offered(&["warmd", "history", "--color", "a"]), ["always", "auto"]);
 }
 
 #[test]

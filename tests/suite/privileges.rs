@@ -84,7 +84,9 @@ fn complaint(world: &World, arguments: &[&str], variables: Variables<'_>) -> Opt
 
 /// All that the manual says a user can do, done.
 async fn does_everything(world: &World, variables: Variables<'_>) {
-    for arguments in [["check", "--connect"].as_slice(), &["plan"], &["warm"], &["history"], &["jobs"]] {
+    for arguments in
+        [["check", "--connect"].as_slice(), &["plan"], &["warm"], &["wait", "--min", "10%"], &["history"], &["jobs"]]
+    {
         assert_eq!(complaint(world, arguments, variables), None, "{arguments:?}");
     }
     let output = warmd(world, &["warm", "--json"]).envs(variables.iter().copied()).output().unwrap();

@@ -30,24 +30,34 @@ mod schema;
 const TOKEN: &str = "0123456789abcdef-token";
 
 /// Five keys, when somebody asks or at the end of the year.
-const USERS: &str = "schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\nrefresh = \"missing\"\nkey = \"user:{user_id}\"\nttl = \"10m\"\n\
+pub const USERS: &str = "schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\nrefresh = \"missing\"\nkey = \"user:{user_id}\"\nttl = \"10m\"\n\
                      [targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
                      [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
 
 /// A daemon and where it listens.
-struct Asked {
-    daemon: Daemon,
-    place: Place,
+pub struct Asked {
+    pub daemon: Daemon,
+    pub place: Place,
+}
+
+impl Asked {
+    /// As the command line names it.
+    pub fn url(&self) -> String {
+        match &self.place {
+            Place::Tcp(address) => format!("http://{address}"),
+            Place::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
 }
 
 #[derive(Clone)]
-enum Place {
+pub enum Place {
     Tcp(String),
     Unix(PathBuf),
 }
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
     body: String,
 }
@@ -69,7 +79,7 @@ impl Answer {
 }
 
 /// A daemon on a port that the system chose, with a token.
-fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Asked {
+pub fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Asked {
     start_on(world, name, "127.0.0.1:0", variables)
 }
 
@@ -82,7 +92,7 @@ fn command(world: &World, listen: &str, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-fn start_on(world: &World, name: &str, listen: &str, variables: &[(&str, &str)]) -> Asked {
+pub fn start_on(world: &World, name: &str, listen: &str, variables: &[(&str, &str)]) -> Asked {
     let daemon = Daemon::spawn(world, name, command(world, listen, variables)).ready();
     let place = place(world, name);
     Asked { daemon, place }
@@ -149,7 +159,8 @@ impl Place {
         Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn run(&self, job: &str) -> Answer {
+    /// Asks for a run.
+    pub fn run(&self, job: &str) -> Answer {
         self.ask("POST", &format!("/api/jobs/{job}/run"), &[("Authorization", &format!("Bearer {TOKEN}"))])
     }
 
