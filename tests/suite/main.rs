@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod load;
 mod package;
+mod page;
 mod privileges;
 mod query;
 mod recall;

@@ -24,38 +24,38 @@ mod lives;
 mod metrics;
 mod schema;
 
-const TOKEN: &str = "0123456789abcdef-token";
+pub const TOKEN: &str = "0123456789abcdef-token";
 
 /// Five keys, when somebody asks or at the end of the year.
-const USERS: &str = "schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\nrefresh = \"missing\"\nkey = \"user:{user_id}\"\nttl = \"10m\"\n\
+pub const USERS: &str = "schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\nrefresh = \"missing\"\nkey = \"user:{user_id}\"\nttl = \"10m\"\n\
                      [targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
                      [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
 
 /// A daemon and where it listens.
-struct Asked {
-    daemon: Daemon,
-    place: Place,
+pub struct Asked {
+    pub daemon: Daemon,
+    pub place: Place,
 }
 
 #[derive(Clone)]
-enum Place {
+pub enum Place {
     Tcp(String),
     Unix(PathBuf),
 }
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
     body: String,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let header = |line: &&str| line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
         self.head.lines().find(header).map(|line| line.split_once(':').unwrap().1.trim())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{}{}", self.head, self.body);
         serde_json::from_str(&self.body).unwrap()
     }
@@ -66,7 +66,7 @@ impl Answer {
 }
 
 /// A daemon on a port that the system chose, with a token.
-fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Asked {
+pub fn start(world: &World, name: &str, variables: &[(&str, &str)]) -> Asked {
     start_on(world, name, "127.0.0.1:0", variables)
 }
 
@@ -119,7 +119,7 @@ impl Place {
         })
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[])
     }
 
@@ -146,7 +146,7 @@ impl Place {
         Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn run(&self, job: &str) -> Answer {
+    pub fn run(&self, job: &str) -> Answer {
         self.ask("POST", &format!("/api/jobs/{job}/run"), &[("Authorization", &format!("Bearer {TOKEN}"))])
     }
 
@@ -159,7 +159,7 @@ impl Place {
 }
 
 /// A world with a job, and its daemon.
-async fn world(jobs: &[(&str, &str)]) -> World {
+pub async fn world(jobs: &[(&str, &str)]) -> World {
     let world = World::new().await;
     jobs.iter().for_each(|(name, text)| write_job(&world, &format!("{name}.toml"), text));
     world
