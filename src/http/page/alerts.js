@@ -10,11 +10,8 @@ export function showAlerts(place, part) {
   const alerts = part.value?.alerts ?? [];
   fill(place, [part.state, part.error, alerts.map((alert) => [alert.alert, alert.job, alert.state, alert.since, alert.message])],
     () => {
-      switch (part.state) {
-        case 'asking': return empty('Asking …');
-        case 'absent': return empty('Alerts are not available from this daemon.');
-        case 'failed': return empty(`Alerts are not known: ${part.error}`);
-      }
+      const missing = words.without(part, 'Alerts are not available from this daemon.');
+      if (missing) return el('p', { class: 'empty' }, missing);
       const active = alerts.filter((alert) => alert.state === 'active');
       const resolved = alerts.filter((alert) => alert.state !== 'active');
       return [
@@ -24,8 +21,6 @@ export function showAlerts(place, part) {
       ];
     });
 }
-
-const empty = (text) => el('p', { class: 'empty' }, text);
 
 function list(alerts) {
   return el('ul', { class: 'alerts' }, alerts.map((alert) => {

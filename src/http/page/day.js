@@ -32,10 +32,10 @@ export class Day {
     const first = Math.min(...samples.slice(0, 1).map((point) => point.at), ...records.slice(0, 1).map((record) => record.at));
     const from = Math.max(to - words.DAY, Math.min(first, to - SHORTEST));
     const span = { from, to };
-    const missing = noSamples(health);
+    const missing = words.without(health, 'Not available from this daemon.', redis?.latest ? null : redis?.error);
     this.showRate(samples, redis, missing, span);
     this.showMemory(samples, redis, missing, span);
-    const none = noRuns(runs);
+    const none = words.without(runs, 'No history is kept.', 'No run within the last day.');
     this.showTimes(records.filter(({ run }) => run.outcome !== 'skipped'), none, span);
     this.showKeys(records, none, span);
   }
@@ -128,7 +128,7 @@ export class Day {
           return kinds.filter((kind) => bucket[kind] > 0).map((kind) => {
             const base = y(below);
             below += bucket[kind];
-            return svg('rect', { class: `keys-${kind}`, x: left, width, y: y(below), height: base - y(below) });
+            return svg('rect', { class: `keys-${kind}`, fill: 'url(#hatch)', x: left, width, y: y(below), height: base - y(below) });
           });
         }),
       ],
@@ -141,21 +141,3 @@ const clock = (at) => words.moment(new Date(at).toISOString(), 'clock');
 /** What is known of a series, with words for the cursor. */
 const told = (series, inWords) => series.filter(({ value }) => words.known(value))
   .map(({ at, value }) => ({ at, value, words: `${clock(at)}: ${inWords(value)}` }));
-
-function noSamples(health) {
-  switch (health.state) {
-    case 'asking': return 'Asking …';
-    case 'absent': return 'Not available from this daemon.';
-    case 'failed': return `Not known: ${health.error}`;
-    default: return health.value?.redis?.error && !health.value.redis.latest ? health.value.redis.error : null;
-  }
-}
-
-function noRuns(runs) {
-  switch (runs.state) {
-    case 'asking': return 'Asking …';
-    case 'absent': return 'No history is kept.';
-    case 'failed': return `Not known: ${runs.error}`;
-    default: return 'No run within the last day.';
-  }
-}

@@ -78,8 +78,7 @@ export class Detail {
   }
 
   say(place, none) {
-    const { state, error } = this.records;
-    const told = { asking: 'Asking …', absent: 'No history is kept.', failed: `Not known: ${error}` }[state] ?? none;
+    const told = words.without(this.records, 'No history is kept.', none);
     fill(place, told, () => el('p', { class: 'empty' }, told));
   }
 

@@ -53,7 +53,6 @@ class Row {
 
   show(job, runs, keys, mayRun) {
     this.button.hidden = !mayRun;
-    this.node.className = `is-${job.state}`;
     fill(this.name, [job.description, job.warning], () => [
       el('a', { href: words.jobHash(job.job) }, el('bdi', {}, job.job)),
       job.description && el('p', { class: 'minor', dir: 'auto' }, job.description),

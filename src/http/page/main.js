@@ -147,8 +147,8 @@ function show() {
   if (chosen.length > 0) {
     showRuns(at('runs-list'), chosen.slice(0, shownRuns));
   } else {
-    const empty = { asking: 'Asking …', absent: 'No history is kept: history.enabled is false.', failed: `Not known: ${runs.error}` };
-    fill(at('runs-list'), [runs.state, runs.error], () => el('p', { class: 'empty' }, empty[runs.state] ?? 'No run within the last day.'));
+    const told = words.without(runs, 'No history is kept: history.enabled is false.', 'No run within the last day.');
+    fill(at('runs-list'), told, () => el('p', { class: 'empty' }, told));
   }
   at('more').hidden = chosen.length <= shownRuns;
   detail.show();

@@ -1,4 +1,4 @@
-// Runs: a list, and one or one job in detail.
+// Runs: a list, and one of them, or a job, in detail.
 
 import { arrange, badge, bar, cell, el, fill, icon, moment, svg, table } from './element.js';
 import * as words from './words.js';

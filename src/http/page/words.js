@@ -22,6 +22,10 @@ export const TONES = { ok: 'good', partial: 'warn', failed: 'bad', interrupted: 
 /** What kept a run from `ok`. */
 export const cause = (run) => run.cause.replaceAll('_', ' ');
 
+/** What stands where a part of the daemon's answers (see api.js) would: `absent` and `none` say it for two cases. */
+export const without = (part, absent, none) =>
+  ({ asking: 'Asking …', absent, failed: `Not known: ${part.error}` })[part.state] ?? none;
+
 export const number = (value) => whole.format(value);
 
 /** With three digits that count. */
