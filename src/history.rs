@@ -177,9 +177,21 @@ impl History {
 
     /// The newest records first, of one job or of all.
     pub async fn newest(&self, job: Option<&str>, limit: u32) -> anyhow::Result<Vec<Record>> {
-        let filter = if job.is_some() { "WHERE job = ?" } else { "" };
+        self.newest_since(job, None, limit).await
+    }
+
+    /// The same of runs that began at this moment or later.
+    pub async fn newest_since(
+        &self,
+        job: Option<&str>,
+        since: Option<DateTime<Utc>>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Record>> {
+        let conditions = [("job = ?", job.map(str::to_owned)), ("started >= ?", since.map(text))];
+        let (filters, values): (Vec<&str>, Vec<Bound>) =
+            conditions.into_iter().filter_map(|(filter, value)| Some((filter, Bound::Text(value?)))).unzip();
+        let filter = if filters.is_empty() { String::new() } else { format!("WHERE {}", filters.join(" AND ")) };
         let sql = format!("SELECT record FROM warmd_runs {filter} ORDER BY started DESC, run_id DESC LIMIT {limit}");
-        let values: Vec<Bound> = job.map(|job| Bound::Text(job.to_owned())).into_iter().collect();
         let rows = self.read(&sql, &values).await.context("the history cannot be read")?;
         rows.iter()
             .map(|row| {

@@ -309,7 +309,26 @@ pub struct Past {
     pub keys: Option<u64>,
 }
 
-/// The counters of a run under way: shared by its batches, read by the progress display.
+/// How far a run under way is, in keys; [`Counts`] says what the numbers mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Keys that are known so far.
+    pub keys: u64,
+    /// Of these, keys that are done with.
+    pub done: u64,
+    /// All targets are known: `keys` will not grow.
+    pub complete: bool,
+    /// See [`Counts::fresh`].
+    pub fresh: u64,
+    /// See [`Counts::written`].
+    pub written: u64,
+    /// See [`Counts::empty`].
+    pub empty: u64,
+    /// See [`Counts::failed`].
+    pub failed: u64,
+}
+
+/// The counters of a run under way: shared by its batches, read by whoever shows how far it is.
 #[derive(Debug, Default)]
 pub struct Meter {
     /// See [`Counts::targets`].
@@ -404,6 +423,19 @@ impl Meter {
         };
         counts.unreached = counts.keys.saturating_sub(counts.fresh + counts.stale + counts.missing + counts.invalid);
         counts
+    }
+
+    /// How far the run is now.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            keys: self.keys.get(),
+            done: self.done(),
+            complete: self.complete.load(Ordering::Relaxed),
+            fresh: self.fresh.get(),
+            written: self.written.get(),
+            empty: self.empty.get(),
+            failed: self.failed.get(),
+        }
     }
 
     /// Keys that are done with.

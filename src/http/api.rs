@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
@@ -33,7 +33,7 @@ pub(super) async fn jobs(State(app): State<App>) -> Response {
     for job in &deployment.jobs {
         let mut shown = job.shown(now);
         let doing = standings.get(&job.name).map_or(Doing::Idle, |standing| standing.doing.clone());
-        shown.extend(state(doing));
+        shown.extend(state(doing, now));
         let newest = match history {
             Some(history) => history.newest(Some(&job.name), 1).await,
             None => Ok(Vec::new()),
@@ -49,26 +49,35 @@ pub(super) async fn jobs(State(app): State<App>) -> Response {
     answer(StatusCode::OK, &json!({ "version": 1, "jobs": listed, "history_error": unreadable }))
 }
 
-fn state(doing: Doing) -> Map<String, Value> {
+fn state(doing: Doing, now: DateTime<Utc>) -> Map<String, Value> {
+    let progress = match &doing {
+        Doing::Running { since, progress, .. } => {
+            let mut shown = json!(progress);
+            shown["run_seconds"] = json!((now - since).as_seconds_f64().max(0.0));
+            shown
+        }
+        _ => Value::Null,
+    };
     let (name, since, by_hand, waits_for) = match doing {
         Doing::Idle => ("idle", None, false, None),
         Doing::Starting => ("starting", None, false, None),
         Doing::Elsewhere => ("elsewhere", None, false, Some("the run on another instance to end".to_owned())),
         Doing::Waiting(message) => ("waiting", None, false, Some(message)),
-        Doing::Running { since, by_hand, waits_for } => ("running", Some(since), by_hand, waits_for),
+        Doing::Running { since, by_hand, waits_for, .. } => ("running", Some(since), by_hand, waits_for),
     };
     let members = [
         ("state", json!(name)),
         ("running_since", json!(since)),
         ("by_hand", json!(by_hand)),
         ("waits_for", json!(waits_for)),
+        ("progress", progress),
     ];
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Records, the newest first.
 pub(super) async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
-    let (job, limit) = match wanted(query.as_deref().unwrap_or_default()) {
+    let Wanted { job, since, limit } = match wanted(query.as_deref().unwrap_or_default()) {
         Ok(wanted) => wanted,
         Err(why) => return failure(StatusCode::BAD_REQUEST, why),
     };
@@ -76,25 +85,37 @@ pub(super) async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let Some(history) = &deployment.history else {
         return failure(StatusCode::NOT_FOUND, "no history is kept");
     };
-    match history.newest(job.as_deref(), limit).await {
+    match history.newest_since(job.as_deref(), since, limit).await {
         Ok(records) => answer(StatusCode::OK, &json!({ "version": 1, "runs": records })),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")),
     }
 }
 
-fn wanted(query: &str) -> Result<(Option<String>, u32), String> {
-    let (mut job, mut limit) = (None, DEFAULT_LIMIT);
+/// Which records are asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    job: Option<String>,
+    since: Option<DateTime<Utc>>,
+    limit: u32,
+}
+
+fn wanted(query: &str) -> Result<Wanted, String> {
+    let (mut job, mut since, mut limit) = (None, None, DEFAULT_LIMIT);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "job" => job = Some(value.into_owned()),
+            "since" => {
+                let moment = DateTime::parse_from_rfc3339(&value).map(|moment| moment.to_utc());
+                since = Some(moment.map_err(|_| "`since` is a moment such as 2026-01-31T08:00:00Z")?);
+            }
             "limit" => {
                 let wanted = value.parse().ok().filter(|wanted| (1..=LARGEST_LIMIT).contains(wanted));
                 limit = wanted.ok_or_else(|| format!("`limit` is a number from 1 to {LARGEST_LIMIT}"))?;
             }
-            other => return Err(unknown("parameter", other, &["job", "limit"])),
+            other => return Err(unknown("parameter", other, &["job", "since", "limit"])),
         }
     }
-    Ok((job, limit))
+    Ok(Wanted { job, since, limit })
 }
 
 /// How Redis and the keys of the jobs are, now and over the last hours.
@@ -144,8 +165,13 @@ mod tests {
 
     #[test]
     fn parameters_are_told_apart_and_none_is_ignored() {
-        assert_eq!(wanted(""), Ok((None, 20)));
-        assert_eq!(wanted("job=a%20b&limit=1000"), Ok((Some("a b".to_owned()), 1000)));
+        assert_eq!(wanted(""), Ok(Wanted { job: None, since: None, limit: 20 }));
+        let since = "2026-01-31T08:00:00.5Z".parse().ok();
+        let all = Wanted { job: Some("a b".to_owned()), since, limit: 1000 };
+        assert_eq!(wanted("job=a%20b&limit=1000&since=2026-01-31T09:00:00.5%2B01:00"), Ok(all));
+        for wrong in ["since=", "since=yesterday", "since=2026-01-31", "since=2026-01-31T09:00:00.5+01:00"] {
+            assert_eq!(wanted(wrong).unwrap_err(), "`since` is a moment such as 2026-01-31T08:00:00Z", "{wrong}");
+        }
         for wrong in ["limit=0", "limit=1001", "limit=-1", "limit=", "limit=x"] {
             assert_eq!(wanted(wrong).unwrap_err(), "`limit` is a number from 1 to 1000");
         }

@@ -1,9 +1,11 @@
-//! What the daemon tells over HTTP, and what it may be told: metrics, health, and an API of jobs and runs.
+//! What the daemon tells over HTTP, and what it may be told: metrics, health, an API of jobs and runs, and a page that
+//! shows it all.
 //!
 //! ```text
 //! listener ─► guard ──────────► router ─► metrics
 //! (limits)    (Host, Origin,              health
 //!              body, time)                api
+//!                                         page
 //! ```
 //!
 //! Whoever can connect may read; whoever has the token may start runs. The scheduler knows nothing of this module: it
@@ -37,6 +39,7 @@ mod guard;
 mod health;
 mod listener;
 mod metrics;
+mod page;
 mod process;
 
 pub use listener::{Refused, Socket};
@@ -145,6 +148,8 @@ impl Shared {
 /// All that can be asked for; docs/openapi.json describes it, and a test compares the two.
 fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
     vec![
+        ("get", "/", get(page::index)),
+        ("get", "/page/{file}", get(page::file)),
         ("get", "/metrics", get(metrics::answer)),
         ("get", "/healthz", get(health::alive)),
         ("get", "/readyz", get(health::ready)),

@@ -20,6 +20,8 @@ pub(super) struct ByHand {
     pub since: DateTime<Utc>,
     /// What is out of reach, while it tries again.
     pub waits_for: Option<String>,
+    /// How far it is.
+    pub meter: Arc<Meter>,
 }
 
 /// Why a run by hand does not begin, in words.
@@ -39,6 +41,8 @@ pub enum NotBegun {
 struct Place {
     scheduler: Scheduler,
     job: String,
+    /// The one of the entry.
+    meter: Arc<Meter>,
 }
 
 impl Drop for Place {
@@ -80,8 +84,10 @@ impl Scheduler {
             let since = since.format("%Y-%m-%d %H:%M:%S UTC");
             return Err(NotBegun::Going(format!("{name} has been running by hand since {since}")));
         }
-        state.by_hand.insert(name.to_owned(), ByHand { since: Utc::now(), waits_for: None });
-        Ok((deployment, job, Place { scheduler: self.clone(), job: name.to_owned() }))
+        let meter = Arc::new(Meter::default());
+        let by_hand = ByHand { since: Utc::now(), waits_for: None, meter: Arc::clone(&meter) };
+        state.by_hand.insert(name.to_owned(), by_hand);
+        Ok((deployment, job, Place { scheduler: self.clone(), job: name.to_owned(), meter }))
     }
 
     /// Whether a run by hand of this job is going. The lease says so, too, but not where there is no server.
@@ -132,9 +138,8 @@ async fn granted(place: &Place, deployment: &Arc<Deployment>, job: &Arc<Job>, le
     tracing::debug!("{}: a run by hand begins", job.name);
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
-    let meter = Arc::new(Meter::default());
-    let run = tick::run_alone(deployment, job, None, stop, &meter);
-    let record = tick::watched(run, &meter, |waits_for| {
+    let run = tick::run_alone(deployment, job, None, stop, &place.meter);
+    let record = tick::watched(run, &place.meter, |waits_for| {
         if let Some(by_hand) = inner.state().by_hand.get_mut(&job.name) {
             by_hand.waits_for = waits_for;
         }

@@ -23,7 +23,7 @@ use crate::{
     cache::{Claim, Store},
     history::History,
     job::{CatchUp, Job},
-    record::{Cause, Outcome, Record},
+    record::{Cause, Meter, Outcome, Record},
     run::Surroundings,
     systemd,
 };
@@ -120,8 +120,8 @@ enum Phase {
     Elsewhere,
     /// Something is out of reach.
     Waiting { cause: Cause, message: String },
-    /// Runs, or tries to: what is out of reach, if anything.
-    Running { since: DateTime<Utc>, waits_for: Option<String> },
+    /// Runs, or tries to: what is out of reach, if anything, and how far it is.
+    Running { since: DateTime<Utc>, waits_for: Option<String>, meter: Arc<Meter> },
 }
 
 /// Beats the scheduler until it is told to stop.
@@ -255,7 +255,7 @@ impl Scheduler {
         active.sort_by_key(|(name, _)| name.as_str());
         for (name, active) in active {
             match &active.phase {
-                Phase::Running { since, waits_for: None } => {
+                Phase::Running { since, waits_for: None, .. } => {
                     parts.push(format!("running: {name} since {}", since.format("%H:%M:%S")));
                 }
                 Phase::Running { waits_for: Some(message), .. } | Phase::Waiting { message, .. } => {
@@ -266,7 +266,7 @@ impl Scheduler {
         }
         let mut by_hand: Vec<(&String, &ByHand)> = state.by_hand.iter().collect();
         by_hand.sort_by_key(|(name, _)| name.as_str());
-        for (name, ByHand { since, waits_for }) in by_hand {
+        for (name, ByHand { since, waits_for, .. }) in by_hand {
             parts.push(match waits_for {
                 None => format!("running: {name} by hand since {}", since.format("%H:%M:%S")),
                 Some(message) => format!("waiting: {name}: {message}"),

@@ -107,14 +107,14 @@ async fn granted(
 ) -> Option<(Cause, String)> {
     let inner = &scheduler.0;
     let since = Utc::now();
-    scheduler.enter(&job.name, Phase::Running { since, waits_for: None });
+    let meter = Arc::new(Meter::default());
+    scheduler.enter(&job.name, Phase::Running { since, waits_for: None, meter: Arc::clone(&meter) });
     tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name);
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
-    let meter = Arc::new(Meter::default());
     let run = run_alone(deployment, job, Some(tick), stop, &meter);
     let record = watched(run, &meter, |waits_for| {
-        scheduler.enter(&job.name, Phase::Running { since, waits_for });
+        scheduler.enter(&job.name, Phase::Running { since, waits_for, meter: Arc::clone(&meter) });
     });
     let record = record.await;
     let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));

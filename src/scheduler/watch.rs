@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Deployment, Phase, Scheduler, State};
+use super::{Deployment, Phase, Scheduler, State, by_hand::ByHand};
+use crate::record::Progress;
 
 /// How a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Doing {
         by_hand: bool,
         /// What is out of reach, in words, while it tries again.
         waits_for: Option<String>,
+        /// How far it is.
+        progress: Progress,
     },
 }
 
@@ -79,16 +82,18 @@ impl Scheduler {
 
 fn doing(state: &State, name: &str) -> Doing {
     // A tick may wait for a run by hand, which is the one that does something.
-    if let Some(by_hand) = state.by_hand.get(name) {
-        return Doing::Running { since: by_hand.since, by_hand: true, waits_for: by_hand.waits_for.clone() };
+    if let Some(ByHand { since, waits_for, meter }) = state.by_hand.get(name) {
+        let (waits_for, progress) = (waits_for.clone(), meter.progress());
+        return Doing::Running { since: *since, by_hand: true, waits_for, progress };
     }
     match state.active.get(name).map(|active| &active.phase) {
         None => Doing::Idle,
         Some(Phase::Claiming) => Doing::Starting,
         Some(Phase::Elsewhere) => Doing::Elsewhere,
         Some(Phase::Waiting { message, .. }) => Doing::Waiting(message.clone()),
-        Some(Phase::Running { since, waits_for }) => {
-            Doing::Running { since: *since, by_hand: false, waits_for: waits_for.clone() }
+        Some(Phase::Running { since, waits_for, meter }) => {
+            let (waits_for, progress) = (waits_for.clone(), meter.progress());
+            Doing::Running { since: *since, by_hand: false, waits_for, progress }
         }
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod load;
 mod monitoring;
 mod package;
+mod page;
 mod privileges;
 mod query;
 mod recall;

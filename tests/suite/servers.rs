@@ -258,6 +258,33 @@ pub async fn redis_with_tls(authority: &Authority) -> TlsServer {
     TlsServer { port: server.port, administrator, certificate, _server: server }
 }
 
+/// The driver of Debian's Chromium, whose port it chooses itself. Browsers that a test leaves end with it.
+pub async fn chromedriver() -> &'static Server {
+    static DRIVER: OnceCell<Server> = OnceCell::const_new();
+    DRIVER.get_or_init(start_chromedriver).await
+}
+
+async fn start_chromedriver() -> Server {
+    let folder = own_folder(None);
+    let log = folder.join("log");
+    let mut server = supervise(&folder, "TERM", None, 0, "true", &["chromedriver", "--port=0"]);
+    let port = || {
+        fs::read_to_string(&log)
+            .unwrap_or_default()
+            .split_once("started successfully on port ")?
+            .1
+            .split('.')
+            .next()?
+            .parse()
+            .ok()
+    };
+    wait_until(&server, || async { port().is_some() })
+        .await
+        .unwrap_or_else(|log| panic!("chromedriver does not start:\n{log}"));
+    server.port = port().unwrap();
+    server
+}
+
 async fn start_postgres(options: &[String]) -> Server {
     start_postgres_set_up_by(SET_UP_POSTGRES, "CREATE ROLE locked LOGIN PASSWORD 'right'", options).await
 }

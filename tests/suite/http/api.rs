@@ -169,8 +169,14 @@ async fn runs_are_those_that_are_asked_for_and_a_history_that_is_away_is_told() 
     assert_eq!(jobs("/api/runs?job=more"), ["more"]);
     assert_eq!(jobs("/api/runs?limit=1"), ["users"]);
     assert!(jobs("/api/runs?job=nobody").is_empty());
+    let started = asked.place.get("/api/runs?limit=1").json()["runs"][0]["started"].as_str().unwrap().to_owned();
+    assert_eq!(jobs(&format!("/api/runs?since={started}")), ["users"]);
+    assert!(jobs(&format!("/api/runs?job=more&since={started}")).is_empty());
+    assert_eq!(jobs("/api/runs?since=2020-01-01T00:00:00Z"), ["users", "more"]);
+    assert!(jobs("/api/runs?since=2999-01-01T00:00:00Z").is_empty());
     for (path, why) in [
         ("/api/runs?limit=0", "`limit` is a number from 1 to 1000"),
+        ("/api/runs?since=yesterday", "`since` is a moment such as 2026-01-31T08:00:00Z"),
         ("/api/runs?jbo=users", "unknown parameter `jbo`, did you mean `job`?"),
     ] {
         let answer = asked.place.get(path);

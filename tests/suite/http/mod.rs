@@ -27,7 +27,7 @@ mod metrics;
 mod reads;
 mod schema;
 
-const TOKEN: &str = "0123456789abcdef-token";
+pub const TOKEN: &str = "0123456789abcdef-token";
 
 /// Five keys, when somebody asks or at the end of the year.
 pub const USERS: &str = "schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"\nrefresh = \"missing\"\nkey = \"user:{user_id}\"\nttl = \"10m\"\n\
@@ -63,12 +63,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let header = |line: &&str| line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
         self.head.lines().find(header).map(|line| line.split_once(':').unwrap().1.trim())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{}{}", self.head, self.body);
         serde_json::from_str(&self.body).unwrap()
     }
@@ -132,7 +132,7 @@ impl Place {
         })
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[])
     }
 
@@ -173,7 +173,7 @@ impl Place {
 }
 
 /// A world with a job, and its daemon.
-async fn world(jobs: &[(&str, &str)]) -> World {
+pub async fn world(jobs: &[(&str, &str)]) -> World {
     let world = World::new().await;
     jobs.iter().for_each(|(name, text)| write_job(&world, &format!("{name}.toml"), text));
     world

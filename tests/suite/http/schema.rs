@@ -80,6 +80,7 @@ async fn answers_are_as_they_are_described() {
     is("post", run, &place.ask("POST", "/api/jobs/users/run", &[]), 401);
     eventually("the slow run", async || place.metric("warmd_running{job_name=\"slow\"}") == Some(1.0)).await;
     is("post", run, &place.run("slow"), 409);
+    is("get", "/api/jobs", &place.get("/api/jobs"), 200);
     until(&world, "records of all kinds", |records| {
         let has = |field: &str, value: &str| records.iter().any(|record| record[field] == value);
         has("outcome", "failed") && has("outcome", "skipped") && has("trigger", "manual")
@@ -95,9 +96,14 @@ async fn answers_are_as_they_are_described() {
     is("get", "/api/alerts", &place.get("/api/alerts"), 200);
     is("get", "/healthz", &place.get("/healthz"), 200);
     is("get", "/readyz", &place.get("/readyz"), 200);
+    is("get", "/api/runs", &place.get("/api/runs?since=now"), 400);
+    is("get", "/", &place.get("/"), 200);
+    is("get", "/page/{file}", &place.get("/page/main.js"), 200);
+    is("get", "/page/{file}", &place.get("/page/style.css"), 200);
+    is("get", "/page/{file}", &place.get("/page/index.html"), 404);
     is("get", "/metrics", &place.get("/metrics"), 200);
     is("get", "/metrics", &place.ask("GET", "/metrics", &[("Accept", "application/openmetrics-text")]), 200);
-    for path in ["/metrics", "/healthz", "/readyz", "/api/jobs", "/api/runs", "/api/health", "/api/alerts"] {
+    for path in ["/", "/metrics", "/healthz", "/readyz", "/api/jobs", "/api/runs", "/api/health", "/api/alerts"] {
         is("get", path, &place.ask("GET", path, &[("Host", "evil.example")]), 421);
         is("get", path, &place.ask("GET", path, &[("Origin", "null")]), 403);
     }

@@ -57,6 +57,11 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// Where it listens, for servers with a port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sends a signal to the server and all its children.
     pub fn signal(&self, name: &str) {
         let id = fs::read_to_string(self.folder.join("process")).unwrap();
