@@ -7,6 +7,7 @@
 //! problems   mistakes in files, all in one pass         file:line:column
 //! files      reading what people name                   regular files, of a bounded size
 //! tls        certificates, and handshakes that failed   for databases and Redis alike
+//! schema     the same files, as editors know them       JSON Schema
 //! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
 //! database   the only place that knows SQL engines      named parameters, rows as cells
 //! throttle   how fast                                   quotas, and the pace that servers bear
@@ -40,6 +41,7 @@ pub mod reader;
 pub mod record;
 pub mod run;
 pub mod scheduler;
+pub mod schema;
 pub mod settings;
 pub mod systemd;
 pub mod targets;

@@ -1,12 +1,14 @@
 //! Settings of the process: typed, layered, secrets masked.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use url::Url;
@@ -17,7 +19,7 @@ use crate::{
     files,
     job::{
         Dialects, LARGEST_VALUE,
-        duration::{Percent, Span},
+        duration::{PERCENT, Percent, Span},
     },
     problems::{Problems, unknown},
     telemetry,
@@ -32,7 +34,7 @@ pub use http::{HttpSettings, Listen};
 pub use layers::{DEFAULT_FILE, Overrides};
 
 /// All settings; config/default.toml describes each.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The folder of job files.
@@ -56,11 +58,12 @@ pub struct Settings {
 }
 
 /// One database to read from.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -73,11 +76,12 @@ pub struct DatabaseSettings {
 }
 
 /// Where entries go.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSettings {
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -121,8 +125,18 @@ impl Serialize for MaxMemory {
     }
 }
 
+impl JsonSchema for MaxMemory {
+    fn schema_name() -> Cow<'static, str> {
+        "MaxMemory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "anyOf": [{ "enum": ["off"] }, { "pattern": PERCENT }], "examples": ["90%"] })
+    }
+}
+
 /// Quotas of the whole process.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Keys written a second.
@@ -132,11 +146,12 @@ pub struct LimitSettings {
     /// Batches at once.
     pub concurrency: NonZeroU32,
     /// The largest value, in bytes.
+    #[schemars(range(max = LARGEST_VALUE))]
     pub max_value_bytes: NonZeroU32,
 }
 
 /// How this instance takes part.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulerSettings {
     /// The instance's name in the records.
@@ -148,13 +163,14 @@ pub struct SchedulerSettings {
 }
 
 /// Where records go.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
     /// False to keep none.
     pub enabled: bool,
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -163,7 +179,7 @@ pub struct HistorySettings {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
     /// A level or a filter.
@@ -173,7 +189,7 @@ pub struct LogSettings {
 }
 
 /// The form of a line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// To the journal when stderr leads there, else for people.

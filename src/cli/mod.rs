@@ -20,6 +20,7 @@ mod man;
 mod plan;
 mod progress;
 mod run;
+mod schema;
 mod setup;
 mod table;
 mod warm;
@@ -72,6 +73,8 @@ enum Command {
     Advise(advise::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
     Demo(demo::Options),
+    /// Print the JSON Schema of job files or of settings, for editors
+    Schema(schema::Options),
     /// Print the script with which a shell completes commands and options
     Completions(completions::Options),
     /// Write the manual pages
@@ -152,6 +155,7 @@ pub async fn main() -> ExitCode {
         Command::History(options) => history::history(&cli.global, &options).await,
         Command::Advise(options) => advise::advise(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
+        Command::Schema(options) => schema::schema(&options),
         Command::Completions(options) => completions::completions(&options),
         Command::Man(options) => man::man(&options),
     };

@@ -17,6 +17,7 @@ mod privileges;
 mod query;
 mod recall;
 mod retail;
+mod schema;
 mod servers;
 mod tls;
 mod usefulness;
