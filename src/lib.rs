@@ -21,6 +21,7 @@
 //! history    where records are kept
 //! scheduler  when                                       ticks, overlap, catch-up, lease, drain
 //! systemd    what the service manager is told
+//! init       a first set of jobs                        tables judged, files written
 //! http       what the daemon tells and takes over HTTP   metrics, health, API
 //! cli        one file per command
 //! ```
@@ -34,6 +35,7 @@ pub mod files;
 pub mod history;
 pub mod http;
 pub mod id;
+pub mod init;
 pub mod job;
 pub mod problems;
 pub mod produce;

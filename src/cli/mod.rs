@@ -15,6 +15,7 @@ mod check;
 mod completions;
 mod demo;
 mod history;
+mod init;
 mod jobs;
 mod man;
 mod plan;
@@ -71,6 +72,8 @@ enum Command {
     History(history::Options),
     /// Say whether the keys of jobs are read, and what to change
     Advise(advise::Options),
+    /// Look at a database and write a first set of jobs for it
+    Init(init::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
     Demo(demo::Options),
     /// Print the JSON Schema of job files or of settings, for editors
@@ -154,6 +157,7 @@ pub async fn main() -> ExitCode {
         Command::Jobs(options) => jobs::jobs(&cli.global, &options).await,
         Command::History(options) => history::history(&cli.global, &options).await,
         Command::Advise(options) => advise::advise(&cli.global, &options).await,
+        Command::Init(options) => init::init(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
         Command::Schema(options) => schema::schema(&options),
         Command::Completions(options) => completions::completions(&options),

@@ -11,6 +11,7 @@ mod guards;
 mod history;
 mod hostile;
 mod http;
+mod init;
 mod load;
 mod package;
 mod privileges;
