@@ -7,6 +7,7 @@
 //! problems   mistakes in files, all in one pass         file:line:column
 //! files      reading what people name                   regular files, of a bounded size
 //! tls        certificates, and handshakes that failed   for databases and Redis alike
+//! schema     the same files, as editors know them       JSON Schema
 //! job        what to warm, parsed and valid             schedule, key, TTL, refresh, kind, limits
 //! database   the only place that knows SQL engines      named parameters, rows as cells
 //! throttle   how fast                                   quotas, and the pace that servers bear
@@ -22,6 +23,7 @@
 //! scheduler  when                                       ticks, overlap, catch-up, lease, drain
 //! systemd    what the service manager is told
 //! monitor    beside the runs                            Redis, coverage of keys, alerts
+//! init       a first set of jobs                        tables judged, files written
 //! http       what the daemon tells and takes over HTTP   metrics, health, API
 //! cli        one file per command
 //! ```
@@ -35,6 +37,7 @@ pub mod files;
 pub mod history;
 pub mod http;
 pub mod id;
+pub mod init;
 pub mod job;
 pub mod monitor;
 pub mod problems;
@@ -43,6 +46,7 @@ pub mod reader;
 pub mod record;
 pub mod run;
 pub mod scheduler;
+pub mod schema;
 pub mod settings;
 pub mod systemd;
 pub mod targets;

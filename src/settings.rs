@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
@@ -36,7 +37,7 @@ pub use monitor::{AlertSettings, MonitorSettings, OrOff, shown as webhook_shown}
 pub use traces::TraceSettings;
 
 /// All settings; config/default.toml describes each.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The folder of job files.
@@ -66,11 +67,12 @@ pub struct Settings {
 }
 
 /// One database to read from.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -83,11 +85,12 @@ pub struct DatabaseSettings {
 }
 
 /// Where entries go.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSettings {
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -110,7 +113,7 @@ pub struct RedisSettings {
 }
 
 /// Quotas of the whole process.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Keys written a second.
@@ -120,11 +123,12 @@ pub struct LimitSettings {
     /// Batches at once.
     pub concurrency: NonZeroU32,
     /// The largest value, in bytes.
+    #[schemars(range(max = LARGEST_VALUE))]
     pub max_value_bytes: NonZeroU32,
 }
 
 /// How this instance takes part.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulerSettings {
     /// The instance's name in the records.
@@ -136,13 +140,14 @@ pub struct SchedulerSettings {
 }
 
 /// Where records go.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
     /// False to keep none.
     pub enabled: bool,
     /// The URL.
     #[serde(serialize_with = "without_secrets")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
@@ -151,7 +156,7 @@ pub struct HistorySettings {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
     /// A level or a filter.
@@ -161,7 +166,7 @@ pub struct LogSettings {
 }
 
 /// The form of a line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// To the journal when stderr leads there, else for people.

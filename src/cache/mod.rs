@@ -35,7 +35,7 @@ pub struct Keyspace {
 }
 
 /// What becomes of a key that is too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlong {
     /// Its MD5 in lower-case hexadecimal, 32 characters, takes its place behind the prefix.

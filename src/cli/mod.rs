@@ -15,12 +15,14 @@ mod check;
 mod completions;
 mod demo;
 mod history;
+mod init;
 mod jobs;
 mod man;
 mod plan;
 mod plot;
 mod progress;
 mod run;
+mod schema;
 mod setup;
 mod status;
 mod style;
@@ -81,8 +83,12 @@ enum Command {
     Wait(wait::Options),
     /// Say whether the keys of jobs are read, and what to change
     Advise(advise::Options),
+    /// Look at a database and write a first set of jobs for it
+    Init(init::Options),
     /// Make a shop on embedded parts and warm it, to see how it works
     Demo(demo::Options),
+    /// Print the JSON Schema of job files or of settings, for editors
+    Schema(schema::Options),
     /// Print the script with which a shell completes commands and options
     Completions(completions::Options),
     /// Write the manual pages
@@ -168,7 +174,9 @@ pub async fn main() -> ExitCode {
         Command::Status(options) => status::status(&cli.global, &options).await,
         Command::Wait(options) => wait::wait(&cli.global, &options).await,
         Command::Advise(options) => advise::advise(&cli.global, &options).await,
+        Command::Init(options) => init::init(&cli.global, &options).await,
         Command::Demo(options) => demo::demo(&cli.global, &options).await,
+        Command::Schema(options) => schema::schema(&options),
         Command::Completions(options) => completions::completions(&options),
         Command::Man(options) => man::man(&options),
     };

@@ -14,6 +14,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
+mod catalog;
 mod cell;
 mod failure;
 mod float;
@@ -21,12 +22,14 @@ mod lexer;
 mod load;
 pub(crate) mod moment;
 mod mysql;
+mod names;
 mod postgres;
 mod rows;
 mod sqlite;
 mod statement;
 mod url;
 
+pub use catalog::{Catalog, Column, ColumnKind, ForeignKey, Table};
 pub use cell::Cell;
 pub use load::{LoadLimits, Overload};
 pub use rows::Rows;

@@ -1,6 +1,6 @@
 //! Moments as databases write them.
 
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 /// Reads `YYYY-MM-DD HH:MM:SS`, also with a `T`, at the beginning of a text; gives what stands behind it, too. None of
 /// what a general parser knows besides, and many times as fast.
@@ -23,6 +23,15 @@ pub fn unix_seconds(text: &str) -> Option<i64> {
     let (moment, rest) = plain(text)?;
     let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     matches!(zone, "" | "Z" | "+00" | "+00:00").then(|| moment.and_utc().timestamp())
+}
+
+/// The moment in Unix seconds, in whatever form databases write it: a timestamp or a date, in UTC where there is no
+/// offset, or Unix seconds.
+pub fn seconds_of(text: &str) -> Option<i64> {
+    let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp());
+    let day = || Some(NaiveDateTime::from(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?).and_utc().timestamp());
+    let number = || text.parse::<f64>().ok().map(|seconds| seconds as i64);
+    unix_seconds(text).or_else(zoned).or_else(day).or_else(number)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Durations and shares in the form that people write them.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::schema;
 
 /// A duration such as `90s`, `15m`, `1h30m` or `180d`.
 ///
@@ -83,6 +86,20 @@ impl Serialize for Span {
     }
 }
 
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = r"^(\d+ *w *)?(\d+ *d *)?(\d+ *h *)?(\d+ *m *)?(\d+ *s *)?(\d+ *ms *)?$";
+        let mut schema = schema::text(pattern, &["30s", "15m", "1h30m", "180d"]);
+        // The pattern lets a text of nothing in.
+        schema.insert("minLength".to_owned(), 2.into());
+        schema
+    }
+}
+
 /// A share between `0%` and `100%`, kept as 0.0 to 1.0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percent(pub f64);
@@ -117,6 +134,19 @@ impl<'de> Deserialize<'de> for Percent {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::text(PERCENT, &["10%"])
+    }
+}
+
+/// A share as it is written.
+pub(crate) const PERCENT: &str = r"^(100(\.0+)?|\d{1,2}(\.\d+)?) *%$";
 
 #[cfg(test)]
 mod tests {

@@ -60,13 +60,13 @@ pub(super) fn read(name: &str, path: &Path, dialects: &Dialects, doc: &mut Docum
 const DEFAULT_MAX_SHRINK: f64 = 0.9;
 
 /// More batches at once than any database has connections for.
-const MOST_CONCURRENCY: u32 = 256;
+pub(super) const MOST_CONCURRENCY: u32 = 256;
 
 /// Measured: pipelines of 500 reach what the server can do.
 const DEFAULT_BATCH: u32 = 500;
 
 /// Larger ones only hold more memory, and more values than a statement can bind.
-const LARGEST_BATCH: u32 = 10_000;
+pub(super) const LARGEST_BATCH: u32 = 10_000;
 
 /// Redis takes no larger one.
 pub const LARGEST_VALUE: u32 = 512 << 20;

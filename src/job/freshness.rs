@@ -1,12 +1,13 @@
 //! How long an entry lives, when it is due for renewal, and what schedule and TTL together promise.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
-    duration::{Percent, Span},
+    duration::{PERCENT, Percent, Span},
     schedule::Schedule,
 };
 
@@ -99,6 +100,20 @@ impl fmt::Display for Refresh {
 impl<'de> Deserialize<'de> for Refresh {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Refresh {
+    fn schema_name() -> Cow<'static, str> {
+        "Refresh".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "anyOf": [{ "enum": ["missing", "auto", "always"] }, { "pattern": PERCENT }],
+            "examples": ["20%"],
+        })
     }
 }
 

@@ -29,7 +29,7 @@ const DEFAULT_NEIGHBOURS: u32 = 50;
 const DEFAULT_HISTORY: u32 = 300;
 
 /// Each is a statement that every model reads.
-const MOST_EVENTS: usize = 100;
+pub(super) const MOST_EVENTS: usize = 100;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

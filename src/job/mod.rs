@@ -8,6 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 
 use crate::{
     database::{Argument, Arguments, Statement, Value},
@@ -31,6 +32,11 @@ pub use key::{KeyTemplate, MAX_VALUE_CHARACTERS};
 pub use load::{Dialects, load, load_file, select};
 pub use schedule::Schedule;
 pub use shown::SHOWN_TICKS;
+
+/// The JSON Schema of a job file.
+pub fn schema() -> serde_json::Value {
+    crate::schema::of::<tables::File>("Job of warmd")
+}
 
 /// One definition file.
 #[derive(Debug, Clone)]
@@ -141,7 +147,8 @@ impl Job {
 }
 
 /// What becomes of ticks that passed while no daemon was running, or while the machine slept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum CatchUp {
     /// The newest of them is made up for, at once.
     #[default]
@@ -162,7 +169,8 @@ pub struct TargetList {
 }
 
 /// What happens to a target for which nothing was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Empty {
     /// Nothing is written: yesterday's list beats an empty one.
     #[default]
@@ -216,7 +224,8 @@ pub struct Query {
 }
 
 /// How rows make a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Each {
     /// One row, one object.
     #[default]
@@ -287,7 +296,8 @@ pub struct Similar {
 }
 
 /// What a similar list is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Of {
     /// Products bought by the same people.
     Products,

@@ -90,13 +90,23 @@ pub struct RedisHealth {
     /// Why it did not answer then.
     pub error: Option<String>,
     /// What was measured last.
-    pub latest: Option<Point>,
+    pub latest: Option<Latest>,
     /// How far back the summaries go.
     pub window_seconds: f64,
     /// Over the window.
     pub summaries: Summaries,
     /// The course of it, the oldest first.
     pub points: Vec<Point>,
+}
+
+/// The newest point, and what it is measured by.
+#[derive(Debug, Serialize)]
+pub struct Latest {
+    /// The point.
+    #[serde(flatten)]
+    pub point: Point,
+    /// Bytes that Redis may use, where it has a bound.
+    pub max_memory_bytes: Option<u64>,
 }
 
 /// What a scrape tells.
@@ -251,7 +261,7 @@ impl Monitor {
             redis: RedisHealth {
                 sampled: state.redis.sampled,
                 error: state.redis.error.clone(),
-                latest: state.window.newest(),
+                latest: state.window.newest().map(|point| Latest { point, max_memory_bytes: state.max_memory() }),
                 window_seconds: state.settings.window.0.as_secs_f64(),
                 summaries: state.window.summaries(),
                 points,
@@ -269,10 +279,9 @@ impl Monitor {
     pub fn glance(&self) -> Glance {
         let state = self.0.state();
         let count = |severity| (severity, state.alerts.active(severity));
-        let bound = state.redis.vitals().map(|vitals| vitals.most).filter(|most| *most > 0);
         Glance {
             redis: state.window.newest().map(|point| (point, state.redis.error.is_none())),
-            max_memory: bound,
+            max_memory: state.max_memory(),
             totals: state.redis.totals,
             jobs: state.keys(),
             active: [count(Severity::Warning), count(Severity::Critical)],
@@ -287,6 +296,10 @@ impl Inner {
 }
 
 impl State {
+    fn max_memory(&self) -> Option<u64> {
+        self.redis.vitals().map(|vitals| vitals.most).filter(|most| *most > 0)
+    }
+
     fn keys(&self) -> BTreeMap<String, KeyHealth> {
         self.jobs.iter().filter_map(|(name, watch)| Some((name.clone(), watch.keys.clone()?))).collect()
     }

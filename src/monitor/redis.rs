@@ -67,10 +67,10 @@ impl Redis {
             at: now,
             hit_rate: since.filter(|_| all > 0).map(|since| since.lookups.hits as f64 / all as f64),
             response_seconds: Some(vitals.response.as_secs_f64()),
-            used_memory_bytes: Some(vitals.used as f64),
+            used_memory_bytes: Some(vitals.used),
             memory_share: memory_share(&vitals),
             evicted_keys_per_second: since.map(|since| since.evicted as f64 / since.seconds),
-            connected_clients: Some(vitals.clients as f64),
+            connected_clients: Some(vitals.clients),
         })
     }
 

@@ -15,13 +15,13 @@ pub struct Point {
     /// How long it took to answer.
     pub response_seconds: Option<f64>,
     /// Bytes in use.
-    pub used_memory_bytes: Option<f64>,
+    pub used_memory_bytes: Option<u64>,
     /// The share of `maxmemory` in use, where there is one.
     pub memory_share: Option<f64>,
     /// Keys evicted a second since the point before.
     pub evicted_keys_per_second: Option<f64>,
     /// Connections of clients.
-    pub connected_clients: Option<f64>,
+    pub connected_clients: Option<u64>,
 }
 
 /// Points of the last hours, the oldest first.
@@ -106,10 +106,10 @@ impl Window {
         Summaries {
             hit_rate: over(|point| point.hit_rate),
             response_seconds: over(|point| point.response_seconds),
-            used_memory_bytes: over(|point| point.used_memory_bytes),
+            used_memory_bytes: over(|point| point.used_memory_bytes.map(|bytes| bytes as f64)),
             memory_share: over(|point| point.memory_share),
             evicted_keys_per_second: over(|point| point.evicted_keys_per_second),
-            connected_clients: over(|point| point.connected_clients),
+            connected_clients: over(|point| point.connected_clients.map(|clients| clients as f64)),
         }
     }
 
@@ -126,14 +126,18 @@ fn merged(points: &[Point]) -> Point {
         let known: Vec<f64> = points.iter().filter_map(measure).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
+    let whole = |measure: fn(&Point) -> Option<u64>| {
+        let known: Vec<u64> = points.iter().filter_map(measure).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<u64>() / known.len() as u64)
+    };
     Point {
         at: points[points.len() / 2].at,
         hit_rate: mean(|point| point.hit_rate),
         response_seconds: mean(|point| point.response_seconds),
-        used_memory_bytes: mean(|point| point.used_memory_bytes),
+        used_memory_bytes: whole(|point| point.used_memory_bytes),
         memory_share: mean(|point| point.memory_share),
         evicted_keys_per_second: mean(|point| point.evicted_keys_per_second),
-        connected_clients: mean(|point| point.connected_clients),
+        connected_clients: whole(|point| point.connected_clients),
     }
 }
 

@@ -1,19 +1,21 @@
 //! Where the daemon listens for HTTP, and to whom.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::files;
+use crate::{files, schema};
 
 /// Metrics, health and the API of the daemon.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// Where to listen; nowhere when left out.
@@ -24,6 +26,7 @@ pub struct HttpSettings {
     pub token_file: Option<PathBuf>,
     /// Names by which clients may call the daemon, beside `localhost` and its address.
     #[serde(deserialize_with = "names")]
+    #[schemars(with = "Vec<String>")]
     pub allowed_hosts: Vec<String>,
 }
 
@@ -124,6 +127,19 @@ impl<'de> Deserialize<'de> for Listen {
 impl Serialize for Listen {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Listen {
+    fn schema_name() -> Cow<'static, str> {
+        "Listen".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::text(
+            r"^(unix:/.+|\[[0-9a-fA-F:.]+\]:\d+|[0-9.]+:\d+)$",
+            &["127.0.0.1:9187", "unix:/run/warmd/http.sock"],
+        )
     }
 }
 

@@ -1,7 +1,8 @@
 //! How Redis and the keys are watched, and what is worth an alert.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use url::Url;
@@ -9,7 +10,7 @@ use url::Url;
 use crate::job::duration::{Percent, Span};
 
 /// How Redis and the keys are watched.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonitorSettings {
     /// Time between two looks.
@@ -19,7 +20,7 @@ pub struct MonitorSettings {
 }
 
 /// What is worth an alert, and who is told.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertSettings {
     /// Redis has a smaller share of the keys that are looked up.
@@ -40,6 +41,7 @@ pub struct AlertSettings {
     pub no_success: bool,
     /// Who is told, in the form of Alertmanager.
     #[serde(serialize_with = "host_only")]
+    #[schemars(with = "Option<String>")]
     pub webhook_url: Option<SecretString>,
     /// A file that holds the URL.
     pub webhook_url_file: Option<PathBuf>,
@@ -64,6 +66,16 @@ impl<T: fmt::Display> Serialize for OrOff<T> {
             Some(value) => serializer.collect_str(value),
             None => serializer.serialize_str("off"),
         }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OrOff<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}OrOff", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "enum": ["off"] }, T::json_schema(generator)] })
     }
 }
 

@@ -1,15 +1,17 @@
 //! Who receives spans.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::job::duration::Percent;
 
 /// Who receives spans, and of which runs.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceSettings {
     /// A receiver of OTLP over HTTP; without one there are no spans.
+    #[schemars(with = "Option<String>")]
     pub endpoint: Option<Url>,
     /// The share of runs that are traced.
     pub sample: Percent,

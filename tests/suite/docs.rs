@@ -134,8 +134,22 @@ fn plain(word: &str) -> String {
 
 #[test]
 fn command_lines_that_are_shown_have_options_that_exist() {
-    let commands =
-        ["run", "warm", "plan", "check", "jobs", "history", "status", "wait", "advise", "demo", "completions", "man"];
+    let commands = [
+        "run",
+        "warm",
+        "plan",
+        "check",
+        "jobs",
+        "history",
+        "status",
+        "wait",
+        "advise",
+        "init",
+        "schema",
+        "demo",
+        "completions",
+        "man",
+    ];
     let mut lines = BTreeSet::new();
     for block in blocks().iter().filter(|block| matches!(&*block.language, "" | "sh" | "console")) {
         for line in block.text.lines() {

@@ -32,7 +32,8 @@ async fn keys_that_are_nearly_all_missing_are_written_unasked_and_those_that_are
     let second = world.run(&job).await;
     assert_eq!((second.counts.missing, second.counts.written, second.counts.fresh), (0, 0, 2000));
     assert_eq!(calls(&world, "pttl").await, 2050);
-    assert_eq!(calls(&world, "set").await, 2000, "a value that is there is not sent again");
+    // Each run leaves a sample of its keys.
+    assert_eq!(calls(&world, "set").await, 2000 + 2, "a value that is there is not sent again");
 
     let gone: Vec<String> = (1..=1000).map(|id| format!("t:n:{id}")).collect();
     let words: Vec<&str> = std::iter::once("DEL").chain(gone.iter().map(String::as_str)).collect();
@@ -46,7 +47,7 @@ async fn keys_that_are_nearly_all_missing_are_written_unasked_and_those_that_are
     let c = third.counts;
     assert_eq!((c.missing, c.stale, c.written, c.fresh, c.foreign), (1000, 1, 1001, 999, 1));
     assert_eq!(third.bytes, (1..=1002u64).filter(|id| *id != 1001).map(|id| square(id).len() as u64).sum::<u64>());
-    assert_eq!(calls(&world, "set").await - before, 1000 + 50 + 1, "one batch was sent in vain, one key renewed");
+    assert_eq!(calls(&world, "set").await - before, 1000 + 50 + 1 + 1, "one batch was sent in vain, one key renewed");
     assert_eq!(world.get("t:n:1").await, Some(square(1)));
     assert_eq!(world.get("t:n:1001").await.as_deref(), Some("mine"));
     assert_eq!(world.get("t:n:1002").await, Some(square(1002)));
@@ -68,7 +69,8 @@ async fn a_batch_without_any_valid_key_says_nothing_about_the_next() {
     let before = calls(&world, "set").await;
     let second = world.run(&job).await;
     assert_eq!((second.counts.invalid, second.counts.fresh), (50, 1950));
-    assert_eq!(calls(&world, "set").await - before, 0, "a value that is there was sent again");
+    // The sample of the keys is.
+    assert_eq!(calls(&world, "set").await - before, 1, "a value that is there was sent again");
 }
 
 #[tokio::test]

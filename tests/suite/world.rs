@@ -120,10 +120,10 @@ impl World {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// All keys of entries, sorted; leases and ticks are the scheduler's own.
+    /// All keys of entries, sorted; leases, ticks and samples are warmd's own.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.redis_command(&["KEYS", "*"]).await;
-        keys.retain(|key| !key.starts_with("t:warmd:{"));
+        keys.retain(|key| !key.trim_start_matches("t:").starts_with("warmd:{"));
         keys.sort();
         keys
     }

@@ -16,11 +16,11 @@ impl Snapshot {
         writer.gauge("warmd_redis_up", None, "Whether Redis answered when it was last asked.", alone(up))?;
         let response = point.and_then(|point| point.response_seconds);
         writer.gauge("warmd_redis_response", seconds, "How long it took to answer.", alone(response))?;
-        let used = point.and_then(|point| point.used_memory_bytes);
+        let used = point.and_then(|point| point.used_memory_bytes).map(|used| used as f64);
         writer.gauge("warmd_redis_memory_used", bytes, "Memory that it uses.", alone(used))?;
         let most = self.glance.max_memory.map(|most| most as f64);
         writer.gauge("warmd_redis_memory_max", bytes, "Memory that it may use.", alone(most))?;
-        let clients = point.and_then(|point| point.connected_clients);
+        let clients = point.and_then(|point| point.connected_clients).map(|clients| clients as f64);
         writer.gauge("warmd_redis_connected_clients", None, "Connections of its clients.", alone(clients))?;
         let totals = self.glance.totals;
         let evicted = [([], Total::Whole(totals.evicted))];

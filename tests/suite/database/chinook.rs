@@ -82,12 +82,13 @@ const TABLES: [(&str, &[&str]); 11] = [
     ),
 ];
 
-fn folder() -> PathBuf {
+/// The scripts and the file.
+pub fn folder() -> PathBuf {
     PathBuf::from(env::var_os("WARMD_DATA").expect("WARMD_DATA names the folder of the test data")).join("chinook")
 }
 
 /// The script without what makes and chooses a database of its own.
-async fn load(database: &TestDatabase, script: &str) {
+pub async fn load(database: &TestDatabase, script: &str) {
     let script = fs::read_to_string(folder().join(script)).unwrap();
     let of_its_own = ["DROP DATABASE", "CREATE DATABASE", "\\c ", "USE "];
     let lines = script.lines().filter(|line| !of_its_own.iter().any(|start| line.trim_start().starts_with(start)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use warmd::database::{Argument, Arguments, Connection, Database, Engine, Error, Statement, Value};
 
-mod chinook;
+pub mod chinook;
 mod limits;
 mod parameters;
 mod statements;

@@ -1,0 +1,56 @@
+//! Whether files do what they are for, before anybody gets them.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, ensure};
+
+use super::File;
+use crate::{
+    database::Database,
+    job::{self, Dialects},
+    problems::Problems,
+    reader::require,
+};
+
+/// Reads the jobs among the files as warmd will, and has the server prepare every statement.
+///
+/// # Errors
+///
+/// A mistake in them, which is warmd's own; or the database does not answer any more.
+pub async fn verify(database: &Database, files: &[File]) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    for file in files {
+        write(folder.path(), file)?;
+    }
+    let dialects = Dialects { default: Some(database.engine()), ..Dialects::default() };
+    let mut problems = Problems::default();
+    let jobs = job::load(&folder.path().join("jobs"), &dialects, &mut problems);
+    problems.into_result()?;
+    let mut connection = database.connect().await?;
+    for job in &jobs {
+        let required = job.required_columns();
+        for sql in job.statements() {
+            let told = |why: String| {
+                let file = sql.origin.file.file_name().unwrap_or_default().to_string_lossy();
+                anyhow::anyhow!("{file}: {why}\n{}", sql.text)
+            };
+            let columns = connection.prepare(&sql.statement).await.map_err(|error| told(error.to_string()))?;
+            for (_, column) in required.iter().filter(|(of, _)| std::ptr::eq(*of, sql)) {
+                require(&columns, column).map_err(told)?;
+            }
+        }
+    }
+    connection.close().await;
+    ensure!(!jobs.is_empty(), "there is no job");
+    Ok(())
+}
+
+/// Writes a file into a folder, and the folders that it stands in.
+pub fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
+    let path = folder.join(&file.path);
+    let cannot = || format!("{} cannot be written", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(cannot)?;
+    }
+    fs::write(&path, &file.text).with_context(cannot)
+}
