@@ -50,7 +50,7 @@ fn help(arguments: &[&str]) -> String {
 
 /// The long options of a command that are its own, in the order of their names.
 fn own_options(command: &str) -> Vec<String> {
-    let of_all = quoted(&read("docs/commands.md").split("\n## ").find(|s| s.starts_with("Options of all")).unwrap());
+    let of_all = quoted(read("docs/commands.md").split("\n## ").find(|s| s.starts_with("Options of all")).unwrap());
     let is_of_all = |option: &String| of_all.iter().any(|known| known.split(' ').next() == Some(option));
     let help = help(&[command]);
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
