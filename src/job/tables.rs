@@ -67,7 +67,7 @@ pub(super) struct File {
     pub description: Option<String>,
     /// false: validated, and run only when it is named. Default: true.
     pub enabled: Option<bool>,
-    /// One of the settings' [databases.NAME]. Default: [database].
+    /// One of the settings' `databases.NAME`. Default: the settings' `database`.
     #[schemars(with = "Option<String>")]
     pub database: Option<At<String>>,
     /// When: cron with five fields or six (seconds first), @hourly and the like, or "@every 15m". Left out: by hand.
