@@ -206,9 +206,13 @@ async fn application_keys(world: &World) -> Vec<Kept> {
     kept
 }
 
-/// The descriptors that a daemon has open.
+/// The descriptors that a daemon has open. SQLite keeps that of a connection which was closed while another had the same
+/// file open, for the next connection: of the history, which is opened anew now and then, one counts.
 fn open(daemon: &Daemon) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap();
+    let files: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    let histories = files.iter().filter(|file| file.ends_with("history.db")).count();
+    files.len() - histories.saturating_sub(1)
 }
 
 /// The connections that Redis has, this test's among them.
