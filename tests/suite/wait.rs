@@ -186,3 +186,20 @@ async fn a_look_counts_what_is_there_and_computes_nothing() {
     assert_eq!((looked.queries, looked.bytes), (1, 0), "the targets, and no values");
     assert_eq!(world.keys().await.len(), 30);
 }
+
+#[tokio::test]
+async fn keys_that_only_a_statement_or_events_name_are_looked_at_too() {
+    let world = World::new().await;
+    let products = "key = \"p:{id}\"\nttl = \"1h\"\n[query]\nsql = \"SELECT id, name FROM products\"\n";
+    let similar = "key = \"s:{product_id}\"\nttl = \"1h\"\n[similar]\nof = \"products\"\nlimit = 2\nevents = [ { sql = \"\"\"\
+                   SELECT user_id, product_id, sold_at AS at FROM sales\"\"\" } ]\n";
+    for (text, one) in [(products, "t:p:3"), (similar, "t:s:3")] {
+        let job = world.job(text);
+        let looked = world.run_as(&job, Request::look()).await.counts;
+        assert_eq!((looked.keys, looked.missing, looked.written), (6, 6, 6), "{text}");
+        assert_eq!(world.run(&job).await.counts.written, 6, "{text}");
+        world.redis_command::<()>(&["DEL", one]).await;
+        let looked = world.run_as(&job, Request::look()).await.counts;
+        assert_eq!((looked.keys, looked.fresh, looked.missing), (6, 5, 1), "{text}");
+    }
+}
