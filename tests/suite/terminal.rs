@@ -15,7 +15,8 @@ use crate::{
 
 const BROKEN: &str = "key = \"b:{id}\"\nttl = \"1h\"\n[query]\nsql = \"SELECT 1 AS id FROM nowhere\"\n";
 
-const COLOURS: [&str; 3] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"];
+/// What speaks of colours, `CI` among it: the logs of such services show them.
+const COLOURS: [&str; 4] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"];
 
 /// Variables, options, and whether there are colours then.
 type Wish<'w> = (&'w [(&'w str, &'w str)], &'w [&'w str], bool);
@@ -76,6 +77,8 @@ async fn who_wants_colours_or_none_is_heard_in_the_order_of_the_conventions() {
         (&[("CLICOLOR", "0"), ("CLICOLOR_FORCE", "1")], &[], true),
         (&[("CLICOLOR_FORCE", "0")], &[], true),
         (&[("TERM", "dumb")], &[], false),
+        (&[("TERM", "dumb"), ("CI", "true")], &[], true),
+        (&[("NO_COLOR", "1"), ("CI", "true")], &[], false),
         (&[], &["--color=never"], false),
         (&[], &["--color=auto"], true),
     ];
@@ -87,6 +90,7 @@ async fn who_wants_colours_or_none_is_heard_in_the_order_of_the_conventions() {
         (&[("CLICOLOR_FORCE", "1")], &[], true),
         (&[("CLICOLOR_FORCE", "0")], &[], false),
         (&[("CLICOLOR_FORCE", "")], &[], false),
+        (&[("CI", "true")], &[], false),
         (&[("CLICOLOR_FORCE", "1")], &["--color", "never"], false),
         (&[], &["--color", "always"], true),
     ];
