@@ -6,7 +6,7 @@ use super::{Asked, USERS, start, world};
 use crate::{daemon::eventually, world::World};
 
 /// A look a second.
-pub(super) const OFTEN: (&str, &str) = ("WARMD__MONITOR__INTERVAL", "1s");
+pub const OFTEN: (&str, &str) = ("WARMD__MONITOR__INTERVAL", "1s");
 
 fn health(asked: &Asked) -> Value {
     asked.place.get("/api/health").json()

@@ -20,7 +20,7 @@ use crate::{
 
 mod alerts;
 mod api;
-mod health;
+pub mod health;
 mod limits;
 mod lives;
 mod metrics;
