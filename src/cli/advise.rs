@@ -104,7 +104,10 @@ impl<'j> Advice<'j> {
             };
             format!("{read} the keys of {list} = {value}: leave it out")
         }));
-        words.push(self.conclusion(share, !unread.is_empty()));
+        // What is right for the rest shows once those are left out.
+        if unread.is_empty() || share < UNREAD {
+            words.push(self.conclusion(share));
+        }
         words
     }
 
@@ -116,7 +119,7 @@ impl<'j> Advice<'j> {
         unread.map(|(list, (value, reads))| (list.as_str(), value.as_str(), *reads)).collect()
     }
 
-    fn conclusion(&self, share: f64, has_unread: bool) -> String {
+    fn conclusion(&self, share: f64) -> String {
         let first = self.job.targets.first();
         let limit = first.and_then(|list| Some((&list.name, list.sql.as_ref()?.limit?)));
         let ttl = self.job.ttl.longest;
@@ -126,7 +129,7 @@ impl<'j> Advice<'j> {
                  the application reads other keys"
                     .to_owned()
             }
-            (share, Some((list, limit))) if share < 0.5 && !has_unread => {
+            (share, Some((list, limit))) if share < 0.5 => {
                 let enough = ((f64::from(limit) * share * 1.2).ceil() as u32).clamp(1, limit);
                 format!(
                     "a smaller `limit` of {list}, {enough} instead of {limit}, would do for as many readers if the \

@@ -6,6 +6,7 @@ use warmd::{record::Reads, run::Request};
 use crate::{
     cli::{run, write_job},
     daemon::eventually,
+    docs::{Numbers, examples},
     servers,
     world::World,
 };
@@ -96,6 +97,9 @@ async fn advice_names_what_nobody_reads() {
     let told = advice();
     assert!(told.contains("people: nobody reads the keys of category = garden: leave it out\n"), "{told}");
     assert!(!told.contains("category = paper"), "{told}");
+    let shown = examples("docs/jobs.md");
+    assert_eq!(shown.len(), 1);
+    shown[0].check(&told, Numbers::None);
     let (_, history, _) = run(&world, &["history"]);
     let share = history.lines().nth(1).unwrap().split("  ").filter(|cell| cell.contains('%')).count();
     assert_eq!(share, 1, "{history}");

@@ -5,45 +5,15 @@
 //! of a block without a language, with or without a prompt, and every such word in backticks is a command line: its
 //! options are those of the program.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use tempfile::TempDir;
 use warmd::{problems::Problems, settings::Settings};
 
-/// A block between fences.
-struct Block {
-    place: String,
-    language: String,
-    text: String,
-}
+use super::{Block, blocks, documents, quoted};
 
-fn documents() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
-    files.push(root.join("README.md"));
-    files.sort();
-    files.into_iter().map(|file| (file.display().to_string(), fs::read_to_string(&file).unwrap())).collect()
-}
-
-fn blocks() -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
-    for (name, text) in documents() {
-        let mut is_open = false;
-        for (nth, line) in text.lines().enumerate() {
-            if let Some(language) = line.strip_prefix("```") {
-                if !is_open {
-                    let place = format!("{name}:{}", nth + 1);
-                    blocks.push(Block { place, language: language.to_owned(), text: String::new() });
-                }
-                is_open = !is_open;
-            } else if is_open {
-                blocks.last_mut().unwrap().text.push_str(&format!("{line}\n"));
-            }
-        }
-        assert!(!is_open, "{name}: a block is not closed");
-    }
-    blocks
+fn all_blocks() -> Vec<Block> {
+    documents().iter().flat_map(|(name, _)| blocks(name)).collect()
 }
 
 fn has_table(text: &str, names: &[&str]) -> bool {
@@ -90,7 +60,7 @@ fn job_folder(text: &str) -> TempDir {
 #[test]
 fn job_files_and_settings_that_are_shown_are_valid() {
     let (mut jobs, mut settings) = (0, 0);
-    for block in blocks().iter().filter(|block| block.language == "toml") {
+    for block in all_blocks().iter().filter(|block| block.language == "toml") {
         let Block { place, text, .. } = block;
         if has_table(text, &["recommend", "trending", "similar", "query", "targets"]) {
             let folder = job_folder(text);
@@ -151,15 +121,13 @@ fn command_lines_that_are_shown_have_options_that_exist() {
         "man",
     ];
     let mut lines = BTreeSet::new();
-    for block in blocks().iter().filter(|block| matches!(&*block.language, "" | "sh" | "console")) {
+    for block in all_blocks().iter().filter(|block| matches!(&*block.language, "" | "sh" | "console")) {
         for line in block.text.lines() {
             lines.extend(words(line).map(|words| (block.place.clone(), words.join(" "))));
         }
     }
     for (name, text) in documents() {
-        // Fences have three of them, which leaves the order of the others as it is.
-        let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| !quoted.contains('\n'));
-        lines.extend(quoted.filter_map(words).map(|words| (name.clone(), words.join(" "))));
+        lines.extend(quoted(&text).filter_map(words).map(|words| (name.clone(), words.join(" "))));
     }
     let mut seen = BTreeSet::new();
     for (place, line) in &lines {
