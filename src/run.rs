@@ -39,16 +39,16 @@ use crate::{
 
 mod batch;
 mod guard;
+mod keys;
 mod load;
-mod owners;
 mod prune;
 mod sample;
 mod usefulness;
 
 use batch::Batch;
 use guard::{Budget, Room, Shrinkage};
+use keys::Owners;
 use load::Gate;
-use owners::Owners;
 use sample::Sample;
 use usefulness::Usefulness;
 

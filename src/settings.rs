@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::{
     cache::{Keyspace, Overlong},
-    database::{Database, Engine, LoadLimits},
+    database::{Database, Engine},
     files,
     job::{
         Dialects, LARGEST_VALUE,
@@ -25,12 +25,14 @@ use crate::{
     throttle::Quotas,
 };
 
+mod database;
 mod http;
 mod layers;
 mod monitor;
 mod redis;
 mod traces;
 
+pub use database::DatabaseSettings;
 pub use http::{HttpSettings, Listen};
 pub use layers::{DEFAULT_FILE, Overrides};
 pub use monitor::{AlertSettings, MonitorSettings, OrOff, shown as webhook_shown};
@@ -64,24 +66,6 @@ pub struct Settings {
     pub traces: TraceSettings,
     /// What is logged.
     pub log: LogSettings,
-}
-
-/// One database to read from.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DatabaseSettings {
-    /// The URL.
-    #[serde(serialize_with = "without_secrets")]
-    #[schemars(with = "Option<String>")]
-    pub url: Option<SecretString>,
-    /// A file that holds the URL.
-    pub url_file: Option<PathBuf>,
-    /// The server ends a statement that takes longer.
-    pub statement_timeout: Span,
-    /// Batches wait while a replica lags behind by more.
-    pub max_replica_lag: Option<Span>,
-    /// Batches wait while more connections than these are at work.
-    pub max_active_connections: Option<NonZeroU32>,
 }
 
 /// Where entries go.
@@ -195,18 +179,6 @@ impl Default for Settings {
             alerts: AlertSettings::default(),
             traces: TraceSettings::default(),
             log: LogSettings::default(),
-        }
-    }
-}
-
-impl Default for DatabaseSettings {
-    fn default() -> Self {
-        Self {
-            url: None,
-            url_file: None,
-            statement_timeout: Span(Duration::from_secs(300)),
-            max_replica_lag: None,
-            max_active_connections: None,
         }
     }
 }
@@ -344,27 +316,6 @@ impl Settings {
     pub fn instance(&self) -> String {
         let host = || hostname::get().ok().and_then(|name| name.into_string().ok());
         self.scheduler.instance.clone().or_else(host).unwrap_or_else(|| "unknown".to_owned())
-    }
-}
-
-impl DatabaseSettings {
-    fn open(&self, place: &str) -> Result<Option<Database>, String> {
-        let Some(url) = secret(place, self.url.as_ref(), self.url_file.as_deref())? else { return Ok(None) };
-        let database = Database::new(&url).map_err(|error| format!("`{place}`: {}", error.message))?;
-        if database.engine() == Engine::Sqlite && self.load_limits().is_any() {
-            let place = place.trim_end_matches("url");
-            let name = if self.max_replica_lag.is_some() { "max_replica_lag" } else { "max_active_connections" };
-            return Err(format!("`{place}{name}`: SQLite has neither replicas nor connections"));
-        }
-        Ok(Some(database))
-    }
-
-    /// How busy it may be for batches to begin.
-    pub fn load_limits(&self) -> LoadLimits {
-        LoadLimits {
-            replica_lag: self.max_replica_lag.map(|Span(lag)| lag),
-            active_connections: self.max_active_connections.map(NonZeroU32::get),
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     cache::{Entry, Error, Presence, Written},
-    id::Id,
     job::Empty,
     produce::{Exploded, Produced},
     reader::delays,
@@ -30,11 +29,6 @@ use crate::{
 pub(super) enum Batch {
     Targets(Vec<Target>),
     Exploded(Vec<Exploded>),
-}
-
-/// Whether the settings may have made this of a longer key.
-fn is_digest(rest: &str) -> bool {
-    rest.len() == 32 && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A key that is due.
@@ -194,66 +188,6 @@ impl Run<'_> {
             },
             result => result,
         }
-    }
-
-    /// The Redis key of each target of the batch; targets without a valid key are failed.
-    fn keys(&self, batch: &mut Batch) -> Vec<(usize, String)> {
-        let rendered: Vec<Result<String, String>> = match batch {
-            Batch::Targets(targets) => {
-                let key =
-                    |target| self.target_key(target).map_err(|why| format!("a target of {}: {why}", self.job.key));
-                targets.iter().map(key).collect()
-            }
-            Batch::Exploded(rows) => {
-                rows.iter_mut().map(|row| std::mem::replace(&mut row.key, Ok(String::new()))).collect()
-            }
-        };
-        let mut keys = Vec::with_capacity(rendered.len());
-        for (index, rest) in rendered.into_iter().enumerate() {
-            let key = rest.and_then(|rest| self.around.keyspace.key(&rest).map(|key| (key, rest)));
-            if let (Some(seen), Ok((key, _))) = (&self.request.keys_seen, &key) {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
-            }
-            match key.and_then(|(key, rest)| self.owned(key, &rest, batch, index)) {
-                Ok(key) => keys.push((index, key)),
-                Err(why) => {
-                    self.meter.invalid.add(1);
-                    self.fail(1, &why);
-                }
-            }
-        }
-        keys
-    }
-
-    /// The key, when no other target of this run has it: one of them would get the other's value.
-    fn owned(&self, key: String, rest: &str, batch: &Batch, index: usize) -> Result<String, String> {
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = match batch {
-            Batch::Targets(targets) if self.job.targets.len() > 1 => {
-                let texts: Vec<Option<String>> =
-                    targets[index].iter().map(|id| id.as_ref().map(Id::to_string)).collect();
-                owners.claim(&key, texts)
-            }
-            // With one variable no two values have one key, and a query's rows were compared before; but a digest is
-            // not what it was made from, and an id may look like one.
-            _ if key.ends_with(rest) && !is_digest(rest) => true,
-            _ => owners.claim(&key, rest),
-        };
-        match is_free {
-            true => Ok(key),
-            false => Err(format!(
-                "{key}: another target of this run has the same key; separate the variables by what no value holds"
-            )),
-        }
-    }
-
-    fn target_key(&self, target: &Target) -> Result<String, String> {
-        let texts: Vec<Option<String>> = target.iter().map(|id| id.as_ref().map(Id::to_string)).collect();
-        self.job.key.render(|name| {
-            // A job over its model's own rows has one variable and one value.
-            let place = self.job.targets.iter().position(|list| list.name == name).unwrap_or(0);
-            texts.get(place)?.as_deref()
-        })
     }
 
     /// Whether values that are there already are worth sending before anybody knows that they are needed. Under a quota
