@@ -16,6 +16,8 @@ use warmd::{
         scoring::{DEFAULT_BLEND, Options, Recommender},
         trend::Trend,
     },
+    settings::{LogSettings, TraceSettings},
+    telemetry, traces,
 };
 
 /// Reproducible numbers, spread well enough.
@@ -134,5 +136,13 @@ fn best(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, json, key, model, best);
+/// What a run pays for each span while the settings name no receiver: the log is there, at its default level.
+fn span(c: &mut Criterion) {
+    telemetry::init(&LogSettings::default(), &TraceSettings::default(), "bench").unwrap();
+    c.bench_function("a span that nobody receives", |b| {
+        b.iter(|| tracing::trace_span!(target: traces::TARGET, "redis", otel.name = %format_args!("redis {}", 1)));
+    });
+}
+
+criterion_group!(benches, json, key, model, best, span);
 criterion_main!(benches);
