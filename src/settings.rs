@@ -274,6 +274,7 @@ impl Settings {
         let checks = [
             telemetry::filter(&self.log).map(|_| ()),
             self.redis.check(),
+            self.history.check(),
             self.http.check(),
             self.monitor.check(),
             self.traces.check(),
@@ -323,6 +324,14 @@ impl HistorySettings {
     /// Where records go; `None` when the default place is to be used.
     pub fn url(&self) -> Result<Option<SecretString>, String> {
         secret("history.url", self.url.as_ref(), self.url_file.as_deref())
+    }
+
+    /// What can be seen to be wrong without a connection.
+    fn check(&self) -> Result<(), String> {
+        match self.url()?.filter(|_| self.enabled) {
+            Some(url) => Database::new(&url).map(|_| ()).map_err(|error| format!("`history.url`: {}", error.message)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::filter_fn,
+    filter::{LevelFilter, filter_fn},
     fmt::{
         self,
         format::{DefaultFields, Format, debug_fn},
@@ -24,6 +24,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    problems::unknown,
     record::{Outcome, Record},
     settings::{LogFormat, LogSettings, TraceSettings},
     traces,
@@ -32,12 +33,21 @@ use crate::{
 /// What the log lets through; a reload changes it.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// The words for how much is logged.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// The target of the one line that a run leaves.
 const RUN: &str = "warmd::run";
 
 /// What of the events gets into the log; the error names the setting.
 pub fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
     let filter = EnvFilter::try_new(&settings.level).map_err(|error| format!("`log.level`: {error}"))?;
+    // What is no level would be the name of a part of the program, and nothing but that part would be logged.
+    let mut words =
+        settings.level.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', ':', '[']));
+    if let Some(word) = words.find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(format!("`log.level`: {}", unknown("level", word, &LEVELS)));
+    }
     // The driver's own warnings speak of slow statements, which the record does better; the heartbeat's news are none.
     let quiet = [("sqlx", "sqlx=error"), ("tokio_cron_scheduler", "tokio_cron_scheduler=warn")];
     Ok(quiet
@@ -79,7 +89,7 @@ pub fn init(settings: &LogSettings, traces: &TraceSettings, instance: &str) -> R
             registry.with(journal.with_filter(filter_fn(|event| !is_span(event)))).try_init()
         }
         (None, LogFormat::Json) => {
-            let json = fmt::layer().json().with_writer(stderr);
+            let json = fmt::layer().json().with_writer(stderr).log_internal_errors(false);
             registry.with(json.with_filter(filter_fn(|event| !is_span(event)))).try_init()
         }
         (None, _) => {
@@ -113,9 +123,14 @@ fn with_spans(filter: EnvFilter) -> EnvFilter {
     spans.parse().map_or(filter.clone(), |spans| filter.add_directive(spans))
 }
 
+/// A line that stderr does not take is lost: to say so, there would be stderr.
 fn for_people<S>() -> fmt::Layer<S, DefaultFields, Format, fn() -> Stderr> {
     let colours = AutoStream::choice(&stderr()) != ColorChoice::Never;
-    fmt::Layer::default().with_writer(stderr as fn() -> Stderr).with_ansi(colours).with_target(false)
+    fmt::Layer::default()
+        .with_writer(stderr as fn() -> Stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .log_internal_errors(false)
 }
 
 /// As people read the journal: information is not notable, and what is for debugging looks like it.

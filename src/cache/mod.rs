@@ -140,6 +140,13 @@ pub enum Store {
 /// cache.
 const PIPELINE_BYTES: usize = 256 << 10;
 
+impl Server {
+    /// What can be seen to be wrong without a connection.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.url.expose_secret() == "memory:" { Ok(()) } else { redis::check(self) }
+    }
+}
+
 impl Store {
     /// Opens the store that a URL names.
     pub async fn connect(server: &Server) -> Result<Self, Error> {

@@ -165,11 +165,15 @@ impl RedisStore {
     }
 }
 
+/// Whether there can be a client for it.
+pub(super) fn check(server: &Server) -> Result<(), Error> {
+    client(server).map(|_| ())
+}
+
 fn client(server: &Server) -> Result<(Client, String, ConnectionManagerConfig), Error> {
     let permanent = |message: String| Error { transient: false, message };
     // The library's own message may quote the URL, and with it the password.
-    let unreadable =
-        |_| permanent("the Redis URL cannot be read; write for example redis://localhost:6379/0".to_owned());
+    let unreadable = |_| permanent("no URL of a Redis; write for example redis://localhost:6379/0".to_owned());
     let info = server.url.expose_secret().into_connection_info().map_err(unreadable)?;
     let address = info.addr().to_string();
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {

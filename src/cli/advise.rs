@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::json;
 
-use super::{Abort, Global, setup::Setup, table};
+use super::{
+    Abort, Global,
+    history::{out_of_reach, unusable},
+    setup::Setup,
+    table,
+};
 use crate::{
     history::History,
     job::{Job, duration::Span},
@@ -17,7 +22,7 @@ pub(super) struct Options {
     #[arg(value_name = "JOB")]
     jobs: Vec<String>,
     /// Runs looked at, the newest ones
-    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Print the advice as JSON
     #[arg(long)]
@@ -42,22 +47,22 @@ struct Advice<'j> {
 pub(super) async fn advise(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let setup = Setup::load(global)?;
     let jobs = setup.select(&options.jobs)?;
-    let Some(history) = History::new(&setup.settings.history)? else {
+    let Some(history) = History::new(&setup.settings.history).map_err(unusable)? else {
         return Err(Abort::configuration("no history is kept: `history.enabled` is false"));
     };
     let mut advice = Vec::new();
     for job in &jobs {
-        let records = history.newest(Some(&job.name), options.runs).await?;
+        let records = history.newest(Some(&job.name), options.runs).await.map_err(out_of_reach)?;
         advice.push(Advice::new(job, &records));
     }
     if options.json {
         let advice: Vec<_> = advice.iter().map(Advice::as_json).collect();
-        println!("{}", json!({ "version": 1, "advice": advice }));
+        out!("{}", json!({ "version": 1, "advice": advice }));
         return Ok(ExitCode::SUCCESS);
     }
     for advice in &advice {
         for words in &advice.words {
-            println!("{}: {words}", advice.job.name);
+            out!("{}: {words}", advice.job.name);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -44,7 +44,9 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
     let mut statements = 0;
     if options.connect {
         let server = setup.settings.redis.server().map_err(Abort::configuration)?;
-        Store::connect(&server).await.map_err(Abort::unavailable)?;
+        let store = Store::connect(&server).await.map_err(Abort::unavailable)?;
+        // Whatever takes a connection need not be a Redis.
+        store.answers(&setup.settings.redis.key_prefix).await.map_err(Abort::unavailable)?;
         let mut problems = Problems::default();
         for job in &jobs {
             statements += prepare(&setup, job, &mut problems).await?;
@@ -58,18 +60,18 @@ pub(super) async fn check(global: &Global, options: &Options) -> Result<ExitCode
         warnings.push("no database URL is set; SQL was read as PostgreSQL's".to_owned());
     }
     if options.json {
-        println!("{}", json!({ "version": 1, "jobs": jobs.len(), "problems": [], "warnings": warnings }));
+        out!("{}", json!({ "version": 1, "jobs": jobs.len(), "problems": [], "warnings": warnings }));
         return Ok(ExitCode::SUCCESS);
     }
     for warning in &warnings {
-        anstream::eprintln!("{} {warning}", style::warning());
+        err!("{} {warning}", style::warning());
     }
     let count = |count: usize, what| table::count(count as u64, what);
     let prepared = match options.connect {
         true => format!(", {} prepared", count(statements, "statement")),
         false => String::new(),
     };
-    println!("settings and {} are valid{prepared}", count(jobs.len(), "job"));
+    out!("settings and {} are valid{prepared}", count(jobs.len(), "job"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,9 +124,9 @@ fn print_problems(problems: &Problems, as_json: bool) -> ExitCode {
                 json!({ "file": problem.file, "line": line, "column": column, "message": problem.message })
             })
             .collect();
-        println!("{}", json!({ "version": 1, "jobs": null, "problems": list, "warnings": [] }));
+        out!("{}", json!({ "version": 1, "jobs": null, "problems": list, "warnings": [] }));
     } else {
-        eprintln!("{problems}");
+        err!("{problems}");
     }
     ExitCode::from(CONFIGURATION)
 }

@@ -1,14 +1,11 @@
 //! `warmd completions`: what a shell has to know to complete the command line.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Abort, Cli, Global};
+use super::{Abort, Cli, Global, print};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -19,8 +16,7 @@ pub(super) struct Options {
 pub(super) fn completions(options: &Options) -> Result<ExitCode, Abort> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut visible(&Cli::command()), "warmd", &mut script);
-    // A closed pipe leaves nobody to tell.
-    let _ = io::stdout().write_all(&script);
+    print::text(String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }
 

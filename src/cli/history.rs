@@ -10,17 +10,17 @@ use super::{
     advise::percent,
     jobs::ago,
     plot::{self, Canvas},
-    setup::settings,
+    setup::{Setup, settings},
     style, table,
 };
-use crate::{history::History, record::Outcome};
+use crate::{history::History, problems::Problems, record::Outcome};
 
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Only runs of this job
     job: Option<String>,
     /// Runs shown, the newest first [default: 20, of a plot 1000]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Draw them: a line of blocks for each number of a job
     #[arg(long, conflicts_with = "json")]
@@ -35,24 +35,41 @@ const DEFAULT_LIMIT: u32 = 20;
 /// A block is drawn for a run, or for several.
 const DEFAULT_PLOT_LIMIT: u32 = 1000;
 
+/// A history that the settings do not allow to be.
+pub(super) fn unusable(error: anyhow::Error) -> Abort {
+    Abort::configuration(format!("{error:#}"))
+}
+
+/// A history that cannot be read now.
+pub(super) fn out_of_reach(error: anyhow::Error) -> Abort {
+    Abort::unavailable(format!("{error:#}"))
+}
+
 pub(super) async fn history(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let (settings, problems) = settings(global)?;
     problems.into_result()?;
-    let Some(history) = History::new(&settings.history)? else {
+    let Some(history) = History::new(&settings.history).map_err(unusable)? else {
         return Err(Abort::configuration("no history is kept: `history.enabled` is false"));
     };
     let limit = options.limit.unwrap_or(if options.plot { DEFAULT_PLOT_LIMIT } else { DEFAULT_LIMIT });
-    let records = history.newest(options.job.as_deref(), limit).await?;
+    let records = history.newest(options.job.as_deref(), limit).await.map_err(out_of_reach)?;
+    // A job that is gone has its records still; without any, it may be a slip of the fingers.
+    if records.is_empty()
+        && let Some(job) = &options.job
+        && let Ok(setup) = Setup::with_problems(settings, Problems::default())
+    {
+        setup.select(std::slice::from_ref(job))?;
+    }
     if options.json {
-        println!("{}", json!({ "version": 1, "runs": records }));
+        out!("{}", json!({ "version": 1, "runs": records }));
         return Ok(ExitCode::SUCCESS);
     }
     if records.is_empty() || options.plot && records.iter().all(|record| record.outcome == Outcome::Skipped) {
-        println!("no run is recorded");
+        out!("no run is recorded");
         return Ok(ExitCode::SUCCESS);
     }
     if options.plot {
-        anstream::println!("{}", plot::plot(&records, &Canvas::of_stdout()));
+        out!("{}", plot::plot(&records, &Canvas::of_stdout()));
         return Ok(ExitCode::SUCCESS);
     }
     let headers =
@@ -75,6 +92,6 @@ pub(super) async fn history(global: &Global, options: &Options) -> Result<ExitCo
             record.first_error.clone().unwrap_or_default(),
         ]);
     }
-    anstream::println!("{table}");
+    out!("{table}");
     Ok(ExitCode::SUCCESS)
 }

@@ -73,7 +73,7 @@ pub(super) async fn init(global: &Global, options: &Options) -> Result<ExitCode,
         write_all(&options.folder, &files, options.force)?;
     }
     match options.json {
-        true => println!("{}", as_json(&shop, &files, options)),
+        true => out!("{}", as_json(&shop, &files, options)),
         false => print(&shop, &files, options),
     }
     Ok(ExitCode::SUCCESS)
@@ -147,11 +147,11 @@ fn absolute(url: &str) -> Result<String, Abort> {
 
 fn print_undecided(why: &[String], as_json: bool) {
     if as_json {
-        println!("{}", json!({ "version": 1, "decided": false, "reasons": why, "tables": [], "files": [] }));
+        out!("{}", json!({ "version": 1, "decided": false, "reasons": why, "tables": [], "files": [] }));
         return;
     }
-    why.iter().for_each(|line| eprintln!("{}", in_words(line)));
-    eprintln!("nothing was written");
+    why.iter().for_each(|line| err!("{}", in_words(line)));
+    err!("nothing was written");
 }
 
 fn as_json(shop: &Shop, files: &[File], options: &Options) -> Value {
@@ -182,25 +182,25 @@ fn print(shop: &Shop, files: &[File], options: &Options) {
         let Finding { table, role, confidence, evidence } = finding;
         found.add_row([in_words(&table), role.to_owned(), confidence.to_string(), in_words(&evidence.join("; "))]);
     }
-    anstream::println!("{found}");
+    out!("{found}");
     let others = shop.others();
     if !others.is_empty() {
-        println!("without a part in this: {}", in_words(&others.join(", ")));
+        out!("without a part in this: {}", in_words(&others.join(", ")));
     }
     if options.dry_run {
         for file in files {
-            println!("\n==> {}\n{}", options.folder.join(&file.path).display(), file.text);
+            out!("\n==> {}\n{}", options.folder.join(&file.path).display(), file.text);
         }
-        println!("nothing was written");
+        out!("nothing was written");
         return;
     }
-    println!("\nwritten:");
+    out!("\nwritten:");
     for file in files {
-        println!("  {}", options.folder.join(&file.path).display());
+        out!("  {}", options.folder.join(&file.path).display());
     }
     let settings = options.folder.join("warmd.toml");
-    println!("\nnext:");
+    out!("\nnext:");
     for command in ["check --connect", "plan", "warm"] {
-        println!("  warmd {command} --config {}", settings.display());
+        out!("  warmd {command} --config {}", settings.display());
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode,
     }
     if options.json {
         let jobs: Vec<_> = listed.iter().map(|(job, last)| as_json(job, last.as_ref(), now)).collect();
-        println!("{}", json!({ "version": 1, "jobs": jobs }));
+        out!("{}", json!({ "version": 1, "jobs": jobs }));
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = table::new(&["job", "kind", "schedule", "zone", "next ticks", "ttl", "refresh", "last run"], &[]);
@@ -55,7 +55,7 @@ pub(super) async fn jobs(global: &Global, options: &Options) -> Result<ExitCode,
             }),
         ]);
     }
-    anstream::println!("{table}");
+    out!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,9 @@ use crate::{
     telemetry, traces,
 };
 
+#[macro_use]
+mod print;
+
 mod advise;
 mod check;
 mod completions;
@@ -109,6 +112,8 @@ const NOT_WARMED: u8 = 1;
 const USAGE: u8 = 64;
 /// EX_UNAVAILABLE
 const UNAVAILABLE: u8 = 69;
+/// EX_IOERR: what a command prints cannot be written.
+const OUTPUT: u8 = 74;
 /// EX_TEMPFAIL
 const HELD: u8 = 75;
 /// EX_CONFIG
@@ -158,10 +163,13 @@ pub async fn main() -> ExitCode {
         }
         Err(error) => {
             style::choose(style::wanted(std::env::args_os()));
-            let code = if error.use_stderr() { USAGE } else { 0 };
-            // A closed pipe leaves nobody to tell.
-            let _ = error.print();
-            return ExitCode::from(code);
+            if error.use_stderr() {
+                // There is nobody else to tell.
+                let _ = error.print();
+                return ExitCode::from(USAGE);
+            }
+            print::keep(error.print());
+            return end(print::ended(ExitCode::SUCCESS));
         }
     };
     let result = match cli.command {
@@ -181,12 +189,17 @@ pub async fn main() -> ExitCode {
         Command::Man(options) => man::man(&options),
     };
     traces::finish().await;
+    end(result.and_then(print::ended))
+}
+
+/// Says why a command did not do its work.
+fn end(result: Result<ExitCode, Abort>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(abort) => {
             // The journal takes what stands there for information otherwise.
             let level = if telemetry::stderr_is_the_journal() { "<3>" } else { "" };
-            abort.message.lines().for_each(|line| eprintln!("{level}{line}"));
+            abort.message.lines().for_each(|line| err!("{level}{line}"));
             ExitCode::from(abort.code)
         }
     }

@@ -127,28 +127,24 @@ fn print(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[
         row.push(table::number(record.queries));
         table.add_row(row);
     }
-    println!("{table}");
+    out!("{table}");
     for (job, record) in jobs.iter().zip(records) {
         if let Some(error) = &record.first_error {
-            eprintln!("{}: {error}", job.name);
+            err!("{}: {error}", job.name);
         }
         warm::print_notes(record);
     }
     for collision in collisions.iter().take(5) {
         let [first, second] = &collision.jobs;
-        anstream::eprintln!(
-            "{} key {} would be written by `{first}` and by `{second}`",
-            style::warning(),
-            collision.key
-        );
+        err!("{} key {} would be written by `{first}` and by `{second}`", style::warning(), collision.key);
     }
     if collisions.len() > 5 {
-        anstream::eprintln!("{} and {} more keys that two targets share", style::warning(), collisions.len() - 5);
+        err!("{} and {} more keys that two targets share", style::warning(), collisions.len() - 5);
     }
     for warning in warnings {
-        anstream::eprintln!("{} {warning}", style::warning());
+        err!("{} {warning}", style::warning());
     }
-    println!("nothing was written");
+    out!("nothing was written");
 }
 
 fn print_json(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collisions: &[Collision], warnings: &[String]) {
@@ -177,5 +173,5 @@ fn print_json(jobs: &[Arc<Job>], process: &Quotas, records: &[Record], collision
         .collect();
     let shared: Vec<_> =
         collisions.iter().map(|collision| json!({ "key": collision.key, "jobs": collision.jobs })).collect();
-    println!("{}", json!({ "version": 1, "plans": plans, "collisions": shared, "warnings": warnings }));
+    out!("{}", json!({ "version": 1, "plans": plans, "collisions": shared, "warnings": warnings }));
 }

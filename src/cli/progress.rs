@@ -32,7 +32,7 @@ pub(super) async fn show<T>(job: &str, meter: &Arc<Meter>, quiet: bool, work: im
                 Some(bar) => draw(bar, meter),
                 None if !quiet && last_line.elapsed() >= LINE_EVERY => {
                     last_line = Instant::now();
-                    eprintln!("{job}: {}", words(meter, began.elapsed()));
+                    err!("{job}: {}", words(meter, began.elapsed()));
                 }
                 None => {}
             },

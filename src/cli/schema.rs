@@ -1,9 +1,6 @@
 //! `warmd schema`: what editors need to know to complete and check files while they are written.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use super::Abort;
 use crate::{job, schema, settings::Settings};
@@ -28,7 +25,6 @@ pub(super) fn schema(options: &Options) -> Result<ExitCode, Abort> {
         Of::Job => job::schema(),
         Of::Settings => schema::of::<Settings>("Settings of warmd"),
     };
-    // A closed pipe leaves nobody to tell.
-    let _ = writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&schema).unwrap_or_default());
+    out!("{}", serde_json::to_string_pretty(&schema).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }

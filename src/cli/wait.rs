@@ -92,7 +92,7 @@ pub(super) async fn wait(global: &Global, options: &Options) -> Result<ExitCode,
     let took = began.elapsed().as_secs_f64();
     if options.json {
         let jobs: Vec<_> = wait.gates.iter().map(Gate::as_json).collect();
-        println!("{}", json!({ "version": 1, "ready": is_ready, "min": wait.min.0, "seconds": took, "jobs": jobs }));
+        out!("{}", json!({ "version": 1, "ready": is_ready, "min": wait.min.0, "seconds": took, "jobs": jobs }));
     } else if is_ready {
         wait.say_ready(took);
     } else {
@@ -202,7 +202,7 @@ impl Wait<'_> {
     fn say_ready(&self, took: f64) {
         let sum =
             |count: fn(&Counts) -> u64| self.gates.iter().filter_map(|gate| gate.seen.as_ref()).map(count).sum::<u64>();
-        println!(
+        out!(
             "ready after {}: {}, {} of {} present",
             table::time(took),
             table::count(self.gates.len() as u64, "job"),
@@ -210,14 +210,14 @@ impl Wait<'_> {
             table::count(sum(|counts| counts.keys), "key"),
         );
         for gate in self.gates.iter().filter(|gate| gate.share().is_none()) {
-            eprintln!("{}: {}", gate.job.name, gate.words());
+            err!("{}: {}", gate.job.name, gate.words());
         }
     }
 
     fn say_not_ready(&self, took: f64) {
-        eprintln!("not ready after {}, {} of each job's keys must be present:", table::time(took), self.min);
+        err!("not ready after {}, {} of each job's keys must be present:", table::time(took), self.min);
         for gate in &self.gates {
-            eprintln!("{}: {}", gate.job.name, gate.words());
+            err!("{}: {}", gate.job.name, gate.words());
         }
     }
 }
@@ -317,7 +317,7 @@ impl Display {
             Some(bar) => bar.set_message(words.join("; ")),
             None => {
                 self.last_line = Instant::now();
-                eprintln!("{}", words.join("; "));
+                err!("{}", words.join("; "));
             }
         }
     }

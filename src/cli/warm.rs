@@ -38,7 +38,7 @@ pub(super) async fn warm(global: &Global, options: &Options) -> Result<ExitCode,
     let lease = setup.settings.scheduler.lease.0;
     let records = warm_all(&jobs, &connected, history.as_ref(), &mut request, lease, options.json).await;
     if options.json {
-        println!("{}", json!({ "version": 1, "runs": records }));
+        out!("{}", json!({ "version": 1, "runs": records }));
     } else {
         print_summary(&records);
     }
@@ -152,7 +152,7 @@ fn stop_on_signal(stop: Stop) {
             }
         };
         signal().await;
-        eprintln!("stopping at the next batch; once more to stop at once");
+        err!("stopping at the next batch; once more to stop at once");
         stop.shutdown.cancel();
         signal().await;
         std::process::exit(i32::from(NOT_WARMED));
@@ -160,20 +160,20 @@ fn stop_on_signal(stop: Stop) {
 }
 
 pub(super) fn print_summary(records: &[Record]) {
-    anstream::println!("{}", table::summary(records));
+    out!("{}", table::summary(records));
     for record in records {
         if let Some(error) = &record.first_error {
-            anstream::eprintln!("{}: {}: {error}", record.job, style::outcome(record.outcome));
+            err!("{}: {}: {error}", record.job, style::outcome(record.outcome));
         } else if record.outcome == Outcome::Interrupted {
             let outcome = style::outcome(record.outcome);
-            anstream::eprintln!("{}: {outcome}, {} keys not reached", record.job, record.counts.unreached);
+            err!("{}: {outcome}, {} keys not reached", record.job, record.counts.unreached);
         }
         print_notes(record);
     }
     let sum = |count: fn(&Record) -> u64| records.iter().map(count).sum::<u64>();
     let (keys, fresh) = (sum(|record| record.counts.keys), sum(|record| record.counts.fresh));
     if keys > 0 && keys == fresh {
-        println!(
+        out!(
             "nothing to write: {}",
             if keys == 1 {
                 "the key is fresh".to_owned()
@@ -189,18 +189,18 @@ pub(super) fn print_notes(record: &Record) {
     let counts = record.counts;
     if counts.foreign > 0 {
         let keys = table::count(counts.foreign, "key");
-        eprintln!("{}: {keys} without TTL, so another owner's, left alone", record.job);
+        err!("{}: {keys} without TTL, so another owner's, left alone", record.job);
     }
     if counts.pruned > 0 {
-        eprintln!("{}: {} removed, to which no target leads any more", record.job, table::count(counts.pruned, "key"));
+        err!("{}: {} removed, to which no target leads any more", record.job, table::count(counts.pruned, "key"));
     }
     for (strain, seconds) in &record.backed_off {
-        eprintln!("{}: backed off for {seconds:.1}s from {}", record.job, strain.name());
+        err!("{}: backed off for {seconds:.1}s from {}", record.job, strain.name());
     }
     if counts.keys == 0 && record.outcome == Outcome::Ok {
-        eprintln!("{}: no targets, so nothing is warm; look at the target statements and their windows", record.job);
+        err!("{}: no targets, so nothing is warm; look at the target statements and their windows", record.job);
     } else if counts.keys > 0 && counts.empty == counts.keys {
-        eprintln!("{}: nothing was found for any of {}", record.job, table::count(counts.keys, "key"));
+        err!("{}: nothing was found for any of {}", record.job, table::count(counts.keys, "key"));
     }
 }
 

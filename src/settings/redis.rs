@@ -29,7 +29,7 @@ impl RedisSettings {
     pub(super) fn check(&self) -> Result<(), String> {
         match (&self.url, &self.url_file) {
             (None, None) => self.certificates().map(|_| ()),
-            _ => self.server().map(|_| ()),
+            _ => self.server()?.check().map_err(|error| format!("`redis.url`: {error}")),
         }
     }
 

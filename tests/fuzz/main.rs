@@ -1,6 +1,6 @@
 //! Input that nobody meant: whatever a file or a server's answer holds, warmd says what is wrong with it, at once and in
 //! bounded memory. `scripts/fuzz` looks for longer.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 mod driver;
 mod jobs;

@@ -1,5 +1,5 @@
 //! Everything that needs a real server, in one binary: each server is started once.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 mod check;
 mod cli;
@@ -15,7 +15,9 @@ mod hostile;
 mod http;
 mod init;
 mod load;
+mod mistakes;
 mod monitoring;
+mod output;
 mod package;
 mod page;
 mod privileges;

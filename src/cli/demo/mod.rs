@@ -72,7 +72,7 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
     let began = Instant::now();
     let now = Utc::now();
     let shop = shop::build(&folder.path().join("shop.db"), now).await?;
-    println!(
+    out!(
         "A shop: {} users, {} products in {} categories, {} purchases and {} views up to now, in SQLite ({}).",
         table::number(shop.users as u64),
         table::number(shop.products as u64),
@@ -85,16 +85,16 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
 
     let (url, _server) = match &global.redis {
         Some(url) => {
-            println!("Keys go to the Redis named by --redis.");
+            out!("Keys go to the Redis named by --redis.");
             (url.clone(), None)
         }
         None => match Server::start(folder.path()).await {
             Some(server) => {
-                println!("Keys go to a private {}, which ends with the demo.", server.program());
+                out!("Keys go to a private {}, which ends with the demo.", server.program());
                 (server.url(), Some(server))
             }
             None => {
-                println!("Keys go to a store in this process: there is no redis-server or valkey-server on the PATH.");
+                out!("Keys go to a store in this process: there is no redis-server or valkey-server on the PATH.");
                 ("memory:".to_owned(), None)
             }
         },
@@ -109,14 +109,14 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
     let connected = setup.connect(&jobs).await?;
     let history = setup.history();
 
-    println!("\nWarming the shipped jobs:\n");
+    out!("\nWarming the shipped jobs:\n");
     let lease = setup.settings.scheduler.lease.0;
     let mut request = Request::manual();
     request.keys_seen = Some(Mutex::new(Vec::new()));
     let first = warm_all(&jobs, &connected, history.as_ref(), &mut request, lease, false).await;
     print_summary(&first);
 
-    println!("\nSome of the keys:\n");
+    out!("\nSome of the keys:\n");
     let keys = request.keys_seen.take().map(Mutex::into_inner).unwrap_or_else(|| Ok(Vec::new()));
     let keys = keys.unwrap_or_else(PoisonError::into_inner);
     if let Some(around) = jobs.first().and_then(|job| connected.around(job)) {
@@ -128,7 +128,7 @@ pub(super) async fn demo(global: &Global, options: &Options) -> Result<ExitCode,
         }
     }
 
-    println!("\nThe same again, a moment later:\n");
+    out!("\nThe same again, a moment later:\n");
     let second = warm_all(&jobs, &connected, history.as_ref(), &mut Request::manual(), lease, false).await;
     print_summary(&second);
     print_next_steps(&folder);
@@ -186,19 +186,19 @@ async fn print_key(store: &Store, key: &str) -> anyhow::Result<()> {
             Presence::Expires(left) => Span(std::time::Duration::from_secs(left.as_secs())).to_string(),
             Presence::Missing | Presence::Persistent => "none".to_owned(),
         };
-        println!("{key}  (TTL {life}, {})\n  {cut}{more}", table::bytes(value.len() as u64));
+        out!("{key}  (TTL {life}, {})\n  {cut}{more}", table::bytes(value.len() as u64));
     }
     Ok(())
 }
 
 fn print_next_steps(folder: &Folder) {
     match folder {
-        Folder::Kept(path) => println!(
+        Folder::Kept(path) => out!(
             "\nNext: the shop, the jobs and the settings are in {0}. Look at {0}/jobs, change something, then\n  \
              warmd check --config {0}/warmd.toml\n  warmd warm --config {0}/warmd.toml --redis redis://localhost:6379/0",
             path.display()
         ),
-        Folder::Temporary(_) => println!(
+        Folder::Temporary(_) => out!(
             "\nNext: `warmd demo --keep DIR` leaves the shop, the jobs and the settings in DIR to play with; the README\n\
              shows a first job on a database of your own."
         ),

@@ -47,8 +47,7 @@ pub(super) async fn status(global: &Global, options: &Options) -> Result<ExitCod
         watch(asker, told, interval, options.json).await.context("the page cannot be shown")?;
         return Ok(ExitCode::SUCCESS);
     }
-    // A closed pipe leaves nobody to tell.
-    let _ = print(&told, &asker.place(), options.json);
+    crate::cli::print::keep(print(&told, &asker.place(), options.json));
     Ok(if told.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WARMED) })
 }
 
@@ -119,7 +118,7 @@ async fn watch(mut asker: Asker, first: Told, interval: Duration, as_json: bool)
             }
             (None, None) => print(&told, &place, as_json).and_then(|()| if as_json { Ok(()) } else { print_empty() }),
             (None, Some(_)) => {
-                eprintln!("{}", out_of_reach(&asker, &why));
+                err!("{}", out_of_reach(&asker, &why));
                 Ok(())
             }
         };
