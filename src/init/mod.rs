@@ -7,7 +7,7 @@
 //!              where    products          dialect
 //! ```
 //!
-//! Everything but [`survey()`] and [`verify()`] is pure: a catalogue goes in, files come out.
+//! Everything but [`survey()`], [`verify()`] and [`write_all()`] is pure: a catalogue goes in, files come out.
 
 use chrono::{DateTime, Utc};
 
