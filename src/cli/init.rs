@@ -14,7 +14,7 @@ use url::Url;
 use super::{Abort, Global, NOT_WARMED, setup::settings, table};
 use crate::{
     database::Engine,
-    init::{self, Address, File, Finding, Flags, Shop},
+    init::{self, Address, File, Finding, Flags, Servers, Shop},
     problems::in_words,
     settings::{DatabaseSettings, RedisSettings},
 };
@@ -65,58 +65,90 @@ pub(super) async fn init(global: &Global, options: &Options) -> Result<ExitCode,
             return Ok(ExitCode::from(NOT_WARMED));
         }
     };
-    let files = init::files(&shop, &database_address(treatment)?, &redis_address(&settings.redis));
+    let servers = Servers {
+        database: database_address(treatment)?,
+        redis: redis_address(&settings.redis)?,
+        redis_files: redis_files(&settings.redis)?,
+        key_prefix: match settings.redis.key_prefix.as_str() {
+            "" => "warm:".to_owned(),
+            prefix => prefix.to_owned(),
+        },
+    };
+    let files = init::files(&shop, &servers);
     init::verify(&database, &files)
         .await
         .context("the jobs for this database are not valid, which is a mistake of warmd")?;
-    if !options.dry_run {
-        write_all(&options.folder, &files, options.force)?;
-    }
-    match options.json {
-        true => out!("{}", as_json(&shop, &files, options)),
-        false => print(&shop, &files, options),
+    let written = match options.dry_run {
+        true => Ok(()),
+        false => init::write_all(&options.folder, &files, options.force),
+    };
+    match written {
+        Ok(()) if options.json => out!("{}", as_json(&shop, &files, options, None)),
+        Ok(()) => print(&shop, &files, options),
+        Err(why) if options.json => {
+            out!("{}", as_json(&shop, &files, options, Some(why)));
+            return Ok(ExitCode::from(NOT_WARMED));
+        }
+        Err(message) => return Err(Abort { code: NOT_WARMED, message }),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes all files or none: what is there is somebody's.
-fn write_all(folder: &Path, files: &[File], force: bool) -> Result<(), Abort> {
-    let there: Vec<String> = files
-        .iter()
-        .map(|file| folder.join(&file.path))
-        .filter(|path| path.symlink_metadata().is_ok())
-        .map(|path| path.display().to_string())
-        .collect();
-    if !there.is_empty() && !force {
-        let list = there.join(", ");
-        let message = format!("nothing was written, because there is something already: {list}; --force overwrites it");
-        return Err(Abort { code: NOT_WARMED, message });
-    }
-    for file in files {
-        init::write(folder, file)?;
-    }
-    Ok(())
 }
 
 /// Where the settings have the database's URL from, as far as it may be written down.
 fn database_address(settings: &DatabaseSettings) -> Result<Address, Abort> {
     if let Some(file) = &settings.url_file {
-        return Ok(Address::File(file.clone()));
+        return Ok(Address::File(whole(file)?));
     }
     let Some(url) = &settings.url else { return Ok(Address::Secret) };
     let url = url.expose_secret();
     match url.parse::<Engine>() {
         Ok(Engine::Sqlite) => Ok(Address::Url(absolute(url)?)),
-        _ => Ok(without_secrets(url)),
+        _ => Ok(without_secrets(&with_whole_paths(url)?)),
     }
 }
 
-fn redis_address(settings: &RedisSettings) -> Address {
-    match (&settings.url_file, &settings.url) {
-        (Some(file), _) => Address::File(file.clone()),
+fn redis_address(settings: &RedisSettings) -> Result<Address, Abort> {
+    Ok(match (&settings.url_file, &settings.url) {
+        (Some(file), _) => Address::File(whole(file)?),
         (None, Some(url)) => without_secrets(url.expose_secret()),
         (None, None) => Address::Url("redis://localhost:6379/0".to_owned()),
+    })
+}
+
+/// The files without which Redis does not answer.
+fn redis_files(settings: &RedisSettings) -> Result<Vec<(&'static str, PathBuf)>, Abort> {
+    let RedisSettings { ca_file, cert_file, key_file, .. } = settings;
+    let named = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
+    named.into_iter().filter_map(|(name, file)| Some(whole(file.as_ref()?).map(|file| (name, file)))).collect()
+}
+
+/// A path from the root: what stands in settings is relative to these, and these will stand elsewhere.
+fn whole(path: &Path) -> Result<PathBuf, Abort> {
+    Ok(std::path::absolute(path).with_context(|| format!("what {} is relative to cannot be told", path.display()))?)
+}
+
+/// A server's URL in which certificates and keys have their whole paths.
+fn with_whole_paths(url: &str) -> Result<String, Abort> {
+    let files = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+    let Ok(mut parsed) = Url::parse(url) else { return Ok(url.to_owned()) };
+    let is_relative = |name: &str, value: &str| {
+        // What stands there may be the certificate itself.
+        files.contains(&name) && Path::new(value).is_relative() && !value.trim_start().starts_with("-----BEGIN")
+    };
+    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+    if !pairs.iter().any(|(name, value)| is_relative(name, value)) {
+        return Ok(url.to_owned());
     }
+    let mut query = parsed.query_pairs_mut();
+    query.clear();
+    for (name, value) in &pairs {
+        match is_relative(name, value) {
+            true => query.append_pair(name, &whole(Path::new(value))?.to_string_lossy()),
+            false => query.append_pair(name, value),
+        };
+    }
+    drop(query);
+    Ok(parsed.to_string())
 }
 
 /// A URL that holds no password, neither before its host nor among its parameters.
@@ -154,7 +186,9 @@ fn print_undecided(why: &[String], as_json: bool) {
     err!("nothing was written");
 }
 
-fn as_json(shop: &Shop, files: &[File], options: &Options) -> Value {
+/// What was found and, where nothing was written without this being asked for, why.
+fn as_json(shop: &Shop, files: &[File], options: &Options, obstacle: Option<String>) -> Value {
+    let is_written = !options.dry_run && obstacle.is_none();
     let tables: Vec<Value> = shop
         .findings()
         .iter()
@@ -164,16 +198,20 @@ fn as_json(shop: &Shop, files: &[File], options: &Options) -> Value {
         .collect();
     let files: Vec<Value> = files
         .iter()
-        .map(|file| json!({ "path": options.folder.join(&file.path), "text": file.text, "written": !options.dry_run }))
+        .map(|file| json!({ "path": options.folder.join(&file.path), "text": file.text, "written": is_written }))
         .collect();
-    json!({
+    let mut told = json!({
         "version": 1,
         "decided": true,
         "engine": shop.catalog.engine.to_string(),
         "tables": tables,
         "without_role": shop.others(),
         "files": files,
-    })
+    });
+    if let Some(why) = obstacle {
+        told["reasons"] = json!([why]);
+    }
+    told
 }
 
 fn print(shop: &Shop, files: &[File], options: &Options) {
@@ -201,6 +239,41 @@ fn print(shop: &Shop, files: &[File], options: &Options) {
     let settings = options.folder.join("warmd.toml");
     out!("\nnext:");
     for command in ["check --connect", "plan", "warm"] {
-        out!("  warmd {command} --config {}", settings.display());
+        out!("  warmd {command} --config {}", for_a_shell(&settings.display().to_string()));
+    }
+}
+
+/// A word of a command, as a shell takes it for one.
+fn for_a_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_blanks_or_quotes_is_one_word_of_a_command() {
+        for (word, expected) in [
+            ("warm/warmd.toml", "warm/warmd.toml"),
+            ("my shop/warmd.toml", "'my shop/warmd.toml'"),
+            ("it's/warmd.toml", "'it'\\''s/warmd.toml'"),
+            ("$HOME/warmd.toml", "'$HOME/warmd.toml'"),
+        ] {
+            assert_eq!(for_a_shell(word), expected);
+        }
+    }
+
+    #[test]
+    fn certificates_that_a_url_names_get_their_whole_paths() {
+        let here = std::env::current_dir().unwrap();
+        let url = with_whole_paths("postgres://db/shop?sslmode=verify-full&sslrootcert=ca.pem").unwrap();
+        let url = Url::parse(&url).unwrap();
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        assert_eq!(pairs[0], ("sslmode".to_owned(), "verify-full".to_owned()));
+        assert_eq!(pairs[1], ("sslrootcert".to_owned(), here.join("ca.pem").display().to_string()));
+        let whole = "mysql://db/shop?ssl-ca=/etc/ca.pem";
+        assert_eq!(with_whole_paths(whole).unwrap(), whole);
     }
 }

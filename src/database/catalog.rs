@@ -35,6 +35,8 @@ pub struct Catalog {
 pub struct Table {
     /// PostgreSQL's schema, where a statement must name it.
     pub schema: Option<String>,
+    /// PostgreSQL's schema, whether or not a statement must name it; empty for the other engines.
+    pub home: String,
     /// The name as the database has it.
     pub name: String,
     /// Views have no keys.
@@ -183,7 +185,8 @@ impl Connection {
             let schema = line.text(0);
             names.push((schema.clone(), line.text(1)));
             tables.push(Table {
-                schema: (!line.is(4)).then_some(schema),
+                schema: (!line.is(4)).then(|| schema.clone()),
+                home: schema,
                 name: line.text(1),
                 is_view: line.is(2),
                 columns: Vec::new(),
@@ -255,6 +258,18 @@ impl Connection {
     ) -> Result<Vec<Option<String>>, Error> {
         let lines = self.read_lines(engine, sql, arguments, limit).await?;
         Ok(lines.into_iter().next().map(|Line(values)| values).unwrap_or_default())
+    }
+
+    /// The values of a statement's first column as text, without those that are NULL.
+    pub async fn first_column(
+        &mut self,
+        engine: Engine,
+        sql: &str,
+        arguments: &Arguments,
+        limit: Duration,
+    ) -> Result<Vec<String>, Error> {
+        let lines = self.read_lines(engine, sql, arguments, limit).await?;
+        Ok(lines.into_iter().filter_map(|Line(values)| values.into_iter().next().flatten()).collect())
     }
 
     async fn lines(&mut self, engine: Engine, sql: &str, arguments: &Arguments) -> Result<Vec<Line>, Error> {

@@ -30,13 +30,20 @@ pub fn unix_seconds(text: &str) -> Option<i64> {
 pub fn seconds_of(text: &str) -> Option<i64> {
     let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp());
     let day = || Some(NaiveDateTime::from(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?).and_utc().timestamp());
-    let number = || text.parse::<f64>().ok().map(|seconds| seconds as i64);
+    // `infinity` is a number to the parser, and no moment.
+    let number = || text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).map(|seconds| seconds as i64);
     unix_seconds(text).or_else(zoned).or_else(day).or_else(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_ends_is_no_moment() {
+        assert_eq!(["infinity", "-infinity", "NaN", "inf"].map(seconds_of), [None; 4]);
+        assert_eq!(seconds_of("1700000000.5"), Some(1_700_000_000));
+    }
 
     #[test]
     fn what_is_read_fast_is_what_the_general_parser_reads() {

@@ -24,17 +24,30 @@ pub enum Address {
     Secret,
 }
 
+/// The servers of a shop, as its settings are to describe them.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// The URL of the database.
+    pub database: Address,
+    /// The URL of Redis.
+    pub redis: Address,
+    /// What connections with Redis need besides, by the name of its setting: certificates and a key.
+    pub redis_files: Vec<(&'static str, PathBuf)>,
+    /// What stands before every key.
+    pub key_prefix: String,
+}
+
 /// The settings and the jobs of a shop.
-pub fn files(shop: &Shop, database: &Address, redis: &Address) -> Vec<File> {
+pub fn files(shop: &Shop, servers: &Servers) -> Vec<File> {
     let (statements, jobs) = (Statements::new(shop), Jobs::new(shop));
-    let mut files = vec![File { path: "warmd.toml".into(), text: settings(database, redis) }];
+    let mut files = vec![File { path: "warmd.toml".into(), text: settings(servers) }];
     let mut add = |name: &str, text: String| files.push(File { path: format!("jobs/{name}").into(), text });
     add("user_recommendations.toml", jobs.recommendations());
     add("trending_products.toml", jobs.trending());
     add("similar_products.toml", jobs.similar());
     add("user_history.toml", jobs.history());
     for source in &shop.sources {
-        add(source.file(), statements.events(source));
+        add(&source.file(), statements.events(source));
     }
     add("active_users.sql", statements.active_users());
     for (name, text) in [
@@ -50,7 +63,12 @@ pub fn files(shop: &Shop, database: &Address, redis: &Address) -> Vec<File> {
     files
 }
 
-fn settings(database: &Address, redis: &Address) -> String {
+fn settings(servers: &Servers) -> String {
+    let redis_files: String = servers
+        .redis_files
+        .iter()
+        .map(|(name, path)| format!("{name} = {}\n", quoted(&path.to_string_lossy())))
+        .collect();
     format!(
         "# Settings of warmd for the jobs in `jobs`. Each may come from the environment instead: WARMD__REDIS__URL is the\n\
          # `url` of [redis].\n\
@@ -58,15 +76,16 @@ fn settings(database: &Address, redis: &Address) -> String {
          [database]\n{}\
          # The server ends a statement that takes longer.\n\
          statement_timeout = \"1m\"\n\n\
-         [redis]\n{}\
+         [redis]\n{}{redis_files}\
          # Stands before every key, so that warmd's keys are told from the application's own.\n\
-         key_prefix = \"warm:\"\n\n\
+         key_prefix = {}\n\n\
          # What the database and Redis can bear beside their live traffic.\n\
          [limits]\n\
          keys_per_second    = 5000\n\
          queries_per_second = 20\n",
-        address(database, "WARMD__DATABASE__URL", "database-url"),
-        address(redis, "WARMD__REDIS__URL", "redis-url"),
+        address(&servers.database, "WARMD__DATABASE__URL", "database-url"),
+        address(&servers.redis, "WARMD__REDIS__URL", "redis-url"),
+        quoted(&servers.key_prefix),
     )
 }
 

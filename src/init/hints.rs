@@ -1,6 +1,9 @@
 //! What is said of tables on the command line.
 
-use crate::{database::Catalog, problems::unknown};
+use crate::{
+    database::{Catalog, Table},
+    problems::unknown,
+};
 
 /// Names of tables as they were written on the command line.
 #[derive(Debug, Clone, Default)]
@@ -62,16 +65,25 @@ fn names(catalog: &Catalog) -> Vec<String> {
     catalog.tables.iter().map(ToString::to_string).collect()
 }
 
-/// A table by its name; PostgreSQL's with their schema, or without where only one bears the name.
+/// A table by its name; PostgreSQL's with their schema, on the search path or not, or without where only one bears the
+/// name.
 fn find(catalog: &Catalog, name: &str) -> Option<usize> {
     let places = || catalog.tables.iter().enumerate();
     let only = |is: &dyn Fn(&str, &str) -> bool| {
         let mut found = places().filter(|(_, table)| is(&table.to_string(), &table.name)).map(|(place, _)| place);
         found.next().filter(|_| found.next().is_none())
     };
+    let at_home =
+        || places().find(|(_, table)| name.strip_suffix(&table.name).is_some_and(|rest| is_home(table, rest)));
     only(&|full, _| full == name)
+        .or_else(|| at_home().map(|(place, _)| place))
         .or_else(|| only(&|_, short| short == name))
         .or_else(|| only(&|full, short| full.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)))
+}
+
+/// Whether what stands before a table's name is its schema and a dot.
+fn is_home(table: &Table, rest: &str) -> bool {
+    !table.home.is_empty() && rest.strip_suffix('.') == Some(table.home.as_str())
 }
 
 /// A table, or a table and the column behind the last dot.

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     Shop, Time,
     roles::Signal,
+    survey::ANY_CATEGORY,
     times::{Extent, Windows},
 };
 use crate::job::duration::Span;
@@ -38,7 +39,7 @@ impl<'s> Jobs<'s> {
     pub fn new(shop: &'s Shop) -> Self {
         let first = shop.sources.first();
         let time = first.and_then(|source| source.time.as_ref());
-        let extent = time.map_or(Extent { span: 0, age: 0, events: None }, |time| time.extent);
+        let extent = time.map_or(Extent { span: 0, age: 0, events: None, has_strays: false }, |time| time.extent);
         let has_products = first.is_some_and(|source| source.events.product.end.is_some());
         Self { shop, time, windows: extent.windows(), has_products }
     }
@@ -186,14 +187,19 @@ impl<'s> Jobs<'s> {
 
     fn category_targets(&self, limit: Option<u32>) -> String {
         let Some(limit) = limit else { return String::new() };
-        let any = "also = [\"None\"]";
+        let any = format!("also = [\"{}\"]", self.shop.any_category);
         format!("category = {{ sql = \"popular_categories.sql\", limit = {limit}{}, {any} }}\n", self.recent())
     }
 
-    fn any_category(&self) -> &'static str {
+    fn any_category(&self) -> String {
+        let any = self.shop.any_category;
+        let but = match any {
+            ANY_CATEGORY => "",
+            _ => "; not \"None\", which is one of them here",
+        };
         match self.shop.categories {
-            Some(_) => "# The category that stands for all of them.\nany_category = \"None\"\n",
-            None => "",
+            Some(_) => format!("# The category that stands for all of them{but}.\nany_category = \"{any}\"\n"),
+            None => String::new(),
         }
     }
 
@@ -212,7 +218,7 @@ impl<'s> Jobs<'s> {
                 let weight = match source.events.signal {
                     _ if self.shop.sources.len() == 1 => "",
                     Signal::Purchase => ", weight = 1.0",
-                    Signal::Interest => ", weight = 0.5",
+                    Signal::Interest(_) => ", weight = 0.5",
                     Signal::Glance => ", weight = 0.2",
                 };
                 format!("{{ sql = \"{}\"{weight} }}", source.file())
@@ -220,7 +226,9 @@ impl<'s> Jobs<'s> {
             .collect();
         let why = match tables.len() {
             1 => "",
-            _ => "# To look at something says a fifth of what taking it says.\n",
+            _ => {
+                "# What was taken says more than what was put aside or rated, and that more than what was looked at.\n"
+            }
         };
         let products = if self.has_products { "products = \"products.sql\"\n" } else { "" };
         format!("{why}events = [ {} ]\n{products}", tables.join(", "))
@@ -233,14 +241,15 @@ impl<'s> Jobs<'s> {
         };
         let newest = self.shop.now - seconds(time.extent.age);
         let (from, to) = (day(newest - seconds(time.extent.span)), day(newest));
+        let aside = if time.extent.has_strays { ", a few far off aside" } else { "" };
         match self.windows.is_old {
             true => format!(
-                "# The windows reach back from now, and the newest events are {} days old ({from} to {to}): they are long\n\
+                "# The windows reach back from now, and the newest events are {} days old ({from} to {to}{aside}): they are long\n\
                  # enough to reach these events for some time to come. Where new ones come in, make them shorter, such as 180d.\n",
                 time.extent.age / 86_400
             ),
             false => format!(
-                "# The windows hold enough of the events, which are from {from} to {to}, for lists that make sense.\n"
+                "# The windows hold enough of the events, which are from {from} to {to}{aside}, for lists that make sense.\n"
             ),
         }
     }

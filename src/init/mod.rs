@@ -7,7 +7,7 @@
 //!              where    products          dialect
 //! ```
 //!
-//! Everything but [`survey()`] and [`verify()`] is pure: a catalogue goes in, files come out.
+//! Everything but [`survey()`], [`verify()`] and [`write_all()`] is pure: a catalogue goes in, files come out.
 
 use chrono::{DateTime, Utc};
 
@@ -29,14 +29,16 @@ pub mod times;
 mod verify;
 mod vocabulary;
 mod words;
+mod write;
 
-pub use files::{Address, File, files};
+pub use files::{Address, File, Servers, files};
 pub use hints::{Flags, Hints};
 pub use report::Finding;
 use roles::{Events, Signal};
 pub use survey::survey;
 use times::{Extent, Form, TimeColumn};
-pub use verify::{verify, write};
+pub use verify::verify;
+pub use write::write_all;
 
 /// What jobs are made of.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub struct Shop {
     pub sources: Vec<Source>,
     /// What products are sorted by.
     pub categories: Option<categories::Categories>,
+    /// What stands for all categories, and is none of them.
+    pub any_category: &'static str,
     /// The moment at which the database was looked at.
     pub now: DateTime<Utc>,
 }
@@ -73,11 +77,12 @@ pub struct Time {
 
 impl Source {
     /// What the file of its statement is called.
-    fn file(&self) -> &'static str {
+    fn file(&self) -> String {
         match self.events.signal {
-            Signal::Purchase => "purchases.sql",
-            Signal::Interest => "interest.sql",
-            Signal::Glance => "views.sql",
+            Signal::Purchase => "purchases.sql".to_owned(),
+            Signal::Interest("wish") => "wishes.sql".to_owned(),
+            Signal::Interest(sign) => format!("{sign}s.sql"),
+            Signal::Glance => "views.sql".to_owned(),
         }
     }
 }

@@ -31,17 +31,26 @@ impl fmt::Display for Confidence {
     }
 }
 
+/// A number of rows: an estimate or a count, the small ones always a count.
+fn in_rows(rows: u64) -> String {
+    match rows {
+        0 => "no rows".to_owned(),
+        1 => "one row".to_owned(),
+        rows => format!("about {rows} rows"),
+    }
+}
+
 impl Shop {
     /// The parts that tables play, events first.
     pub fn findings(&self) -> Vec<Finding> {
         let table = |place: usize| self.catalog.tables[place].to_string();
-        let rows = |place: usize| self.catalog.tables[place].rows.map(|rows| format!("about {rows} rows"));
+        let rows = |place: usize| self.catalog.tables[place].rows.map(in_rows);
         let mut findings = Vec::new();
         for source in &self.sources {
             let events = &source.events;
             let says = match events.signal {
                 Signal::Purchase => "they count as purchases",
-                Signal::Interest => "they count half as much as purchases",
+                Signal::Interest(_) => "they count half as much as purchases",
                 Signal::Glance => "they count a fifth of purchases",
             };
             let when = match &source.time {

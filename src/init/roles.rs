@@ -6,7 +6,7 @@ use super::{
     links::{Link, links},
     paths::{CLEAR, Path, Paths},
     times::{TimeColumn, time_columns},
-    words::{Likeness, are_glances, are_interest, like_events, like_products, like_users, subject, words},
+    words::{Likeness, are_glances, interest, like_events, like_products, like_users, subject, words},
 };
 use crate::database::{Catalog, ColumnKind, Table};
 
@@ -15,8 +15,8 @@ use crate::database::{Catalog, ColumnKind, Table};
 pub enum Signal {
     /// Somebody took it.
     Purchase,
-    /// Somebody put it aside, rated it or talked of it.
-    Interest,
+    /// Somebody put it aside, rated it or talked of it; with the word that says which.
+    Interest(&'static str),
     /// Somebody looked at it.
     Glance,
 }
@@ -171,7 +171,9 @@ fn judge(
     }
     let headers = user.via.iter().map(|link| like_events(&subject(&catalog.tables[link.key.table].name)));
     score += headers.fold(0.0, f32::max);
-    if like_users(&named).max(like_products(&named)) > 0.6 && like_events(&named) < 0.7 {
+    let interest = interest(&named);
+    // A cart's items are no products, whatever they are called.
+    if like_users(&named).max(like_products(&named)) > 0.6 && like_events(&named) < 0.7 && interest.is_none() {
         score -= 2.0;
     }
     if times.iter().any(|time| matches!(time.kind, ColumnKind::Moment | ColumnKind::Date)) {
@@ -197,15 +199,15 @@ fn judge(
     if table.is_view {
         score -= 1.0;
     }
-    let signal = match (are_glances(&named), are_interest(&named)) {
-        (true, _) => Signal::Glance,
-        (false, true) => Signal::Interest,
-        (false, false) => Signal::Purchase,
+    let signal = match interest {
+        _ if are_glances(&named) => Signal::Glance,
+        Some(sign) => Signal::Interest(sign),
+        None => Signal::Purchase,
     };
     // Of a shop that has both, orders say more than views.
     score -= match signal {
         Signal::Purchase => 0.0,
-        Signal::Interest => 0.3,
+        Signal::Interest(_) => 0.3,
         Signal::Glance => 0.5,
     };
     if hints.events.is_some() {

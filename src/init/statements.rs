@@ -236,12 +236,12 @@ impl<'s> Statements<'s> {
         let mut parts = Parts { from: tables, user, product, at: None, within: Vec::new(), before: Vec::new() };
         if let Some(time) = &source.time {
             let column = format!("{}.{}", users[time.column.step], self.column(&time.column.column));
-            let compared = time.form.compared(&column);
+            let compared = time.form.compared(self.engine, &column);
             let bound = |name| time.form.parameter(self.engine, name);
             let before = format!("{compared} < {}", bound("now"));
             parts.within = vec![format!("{compared} >= {}", bound("since")), before.clone()];
             parts.before = vec![before];
-            parts.at = Some((compared, time.form.at(&column)));
+            parts.at = Some((compared, time.form.at(self.engine, &column)));
         }
         parts
     }

@@ -1,13 +1,12 @@
 //! Schemas as they are found in the wild, and what is made of them.
 
-use chrono::{DateTime, Utc};
-
 use super::{
-    Address, Flags, Shop, Source, Time, files,
+    Flags,
     roles::{Confidence, Roles, Signal, Undecided, roles},
-    times::{Extent, Form},
 };
 use crate::database::{Catalog, Column, ColumnKind, Engine, ForeignKey, Table};
+
+mod written;
 
 /// A catalogue from a line for each table: its name, its rows, and its columns as `name:kind`, where `!` marks the
 /// primary key and `>table.column` a foreign key.
@@ -23,6 +22,7 @@ fn catalog(engine: Engine, lines: &[&str]) -> Catalog {
             name,
             is_view: false,
             columns: Vec::new(),
+            home: String::new(),
             primary_key: Vec::new(),
             foreign_keys: Vec::new(),
             rows,
@@ -167,7 +167,7 @@ fn without_declared_keys_names_lead_from_table_to_table_and_views_count_beside_o
         roles.events.iter().map(|events| (catalog.tables[events.table].name.as_str(), events.signal)).collect();
     assert_eq!(
         sources,
-        [("order_items", Signal::Purchase), ("cart_items", Signal::Interest), ("page_views", Signal::Glance)]
+        [("order_items", Signal::Purchase), ("cart_items", Signal::Interest("cart")), ("page_views", Signal::Glance)]
     );
     assert_eq!(roles.events[2].times[0].column, "viewed_at");
 }
@@ -263,9 +263,15 @@ fn flags_are_looked_up_with_the_likely_meant_name() {
     let mut twice = chinook();
     twice.tables[0].schema = Some("archive".to_owned());
     twice.tables[0].name = "customer".to_owned();
+    // A schema on the search path need not be named, and may be.
+    twice.tables.iter_mut().for_each(|table| table.home = table.schema.clone().unwrap_or("public".to_owned()));
     let named = |name: &str| Flags { users: Some(name.to_owned()), ..Flags::default() }.resolve(&twice);
     assert_eq!(named("archive.customer").unwrap().users, Some(0));
     assert_eq!(named("customer").unwrap().users, Some(2));
+    assert_eq!(named("public.customer").unwrap().users, Some(2));
+    assert!(named("other.customer").is_err());
+    let events = Flags { events: Some("public.invoice_line.invoice_date".to_owned()), ..Flags::default() };
+    assert_eq!(events.resolve(&twice).unwrap().events, Some((6, Some("invoice_date".to_owned()))));
 }
 
 #[test]
@@ -289,115 +295,4 @@ fn what_was_named_counts_whatever_it_is_called() {
     let roles = told(&catalog, &flags).unwrap();
     assert_eq!(names(&catalog, &roles), ["kauf", "kunden", "waren", "gruppen"]);
     assert_eq!(roles.events[0].times[0].column, "zeitpunkt");
-}
-
-fn moment(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
-}
-
-fn shop(catalog: Catalog, form: Form) -> Shop {
-    let roles = told(&catalog, &Flags::default()).unwrap();
-    let extent = Extent { span: 1800 * 86_400, age: 340 * 86_400, events: Some(2_240) };
-    let sources = roles.events.into_iter().map(|events| {
-        let time = events.times.first().map(|column| Time { column: column.clone(), form, extent });
-        Source { events, time }
-    });
-    Shop { sources: sources.collect(), catalog, categories: roles.categories, now: moment("2026-11-26T00:00:00Z") }
-}
-
-fn file(shop: &Shop, name: &str) -> String {
-    let files = files(shop, &Address::Secret, &Address::Url("redis://localhost".to_owned()));
-    files.iter().find(|file| file.path.ends_with(name)).unwrap_or_else(|| panic!("{name} in {files:?}")).text.clone()
-}
-
-#[test]
-fn statements_join_what_lies_between_and_quote_what_needs_it() {
-    let mut quoted = chinook();
-    for table in &mut quoted.tables {
-        if table.name == "invoice" {
-            table.name = "Order".to_owned();
-            table.schema = Some("my shop".to_owned());
-        }
-    }
-    let text = file(&shop(quoted, Form::Native), "purchases.sql");
-    let expected = "-- Events: who has to do with which product, and when; one for each row of invoice_line.\n\
-        SELECT h.customer_id AS user_id, e.track_id AS product_id, h.invoice_date AS at\n\
-        FROM invoice_line AS e\n\
-        JOIN \"my shop\".\"Order\" AS h ON h.invoice_id = e.invoice_id\n\
-        WHERE h.invoice_date >= :since AND h.invoice_date < :now\n";
-    assert_eq!(text, expected);
-    let details = file(&shop(chinook(), Form::Native), "products.sql");
-    assert!(
-        details.contains("SELECT p.track_id AS product_id, c.name AS category, p.name, p.unit_price\n"),
-        "{details}"
-    );
-    assert!(
-        details.contains("LEFT JOIN genre AS c ON c.genre_id = p.genre_id\nWHERE p.track_id IN (:product_id)\n"),
-        "{details}"
-    );
-}
-
-#[test]
-fn moments_that_are_numbers_or_loose_text_are_compared_as_such() {
-    let seconds = file(&shop(chinook(), Form::Seconds), "purchases.sql");
-    assert!(seconds.contains("h.invoice_date >= extract(epoch FROM CAST(:since AS timestamptz))"), "{seconds}");
-    let mut lite = chinook();
-    lite.engine = Engine::Sqlite;
-    let text = file(&shop(lite, Form::Text), "purchases.sql");
-    assert!(
-        text.contains("datetime(h.invoice_date) AS at") && text.contains("datetime(h.invoice_date) < :now"),
-        "{text}"
-    );
-}
-
-#[test]
-fn a_product_in_several_categories_has_the_first_by_name() {
-    let details = file(&shop(magento(), Form::Native), "products.sql");
-    let expected = "(SELECT MIN(c.entity_id) FROM catalog_category_product AS b \
-        JOIN catalog_category_entity AS c ON c.entity_id = b.category_id WHERE p.entity_id = b.product_id) AS category";
-    assert!(details.contains(expected), "{details}");
-}
-
-#[test]
-fn several_kinds_of_events_have_weights_and_a_statement_each() {
-    let shop = shop(rails(), Form::Native);
-    let job = file(&shop, "user_recommendations.toml");
-    let events = "events = [ { sql = \"purchases.sql\", weight = 1.0 }, { sql = \"interest.sql\", weight = 0.5 }, \
-        { sql = \"views.sql\", weight = 0.2 } ]";
-    assert!(job.contains(events), "{job}");
-    assert_eq!(file(&shop, "active_users.sql").matches("UNION ALL").count(), 2);
-}
-
-#[test]
-fn where_nothing_tells_when_no_job_speaks_of_a_window() {
-    let mut shop = shop(chinook(), Form::Native);
-    shop.sources[0].time = None;
-    let all = files(&shop, &Address::Secret, &Address::Secret);
-    assert!(all.len() >= 10, "{all:?}");
-    for file in all {
-        let of_time = ["window", ":since", ":now", " at", "half_life"];
-        let lines = file.text.lines().filter(|line| !line.starts_with(['#', '-']));
-        let found: Vec<&str> = lines.filter(|line| of_time.iter().any(|word| line.contains(word))).collect();
-        assert!(found.is_empty(), "{}: {found:?}", file.path.display());
-    }
-}
-
-#[test]
-fn what_lies_between_products_and_categories_has_a_part() {
-    let shop = shop(magento(), Form::Native);
-    assert_eq!(shop.others(), ["admin_user", "sales_shipment_item"]);
-    let roles: Vec<_> = shop.findings().into_iter().map(|finding| (finding.table, finding.role)).collect();
-    assert_eq!(roles[0], ("sales_order_item".to_owned(), "events"));
-    assert_eq!(roles.len(), 4, "{roles:?}");
-}
-
-#[test]
-fn passwords_stay_out_of_the_settings() {
-    let shop = shop(chinook(), Form::Native);
-    let settings = file(&shop, "warmd.toml");
-    assert!(
-        settings.contains("give it in WARMD__DATABASE__URL") && !settings.contains("\nurl = \"postgres"),
-        "{settings}"
-    );
-    assert!(settings.contains("[redis]\nurl = \"redis://localhost\"\n"), "{settings}");
 }

@@ -106,21 +106,64 @@ pub enum Form {
     /// By its type; or text that compares as SQLite's own functions write it.
     Native,
     /// Unix seconds.
-    Seconds,
+    Seconds(Written),
     /// Unix milliseconds.
-    Milliseconds,
+    Milliseconds(Written),
     /// Text in SQLite that its functions understand but do not write: with a `T`, a zone, or without seconds.
     Text,
 }
 
+/// How a number stands in its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// As a number.
+    Number,
+    /// As a text of digits, which compares with numbers only when it is made one.
+    Digits,
+}
+
+impl Written {
+    fn number(self, engine: Engine, column: &str) -> String {
+        let integer = match engine {
+            Engine::Postgres => "bigint",
+            Engine::MySql => "SIGNED",
+            Engine::Sqlite => "INTEGER",
+        };
+        match self {
+            Self::Number => column.to_owned(),
+            Self::Digits => format!("CAST({column} AS {integer})"),
+        }
+    }
+}
+
 impl Form {
-    /// What a value of the column says of all of them; `None` when it is no moment.
-    pub(super) fn of(engine: Engine, kind: ColumnKind, value: &str) -> Option<Self> {
+    /// What some values of a column say of all of them; `None` when most are no moments. One that says that nothing is
+    /// known, or that something never ends, has no say.
+    pub(super) fn of_most(engine: Engine, kind: ColumnKind, values: &[String]) -> Option<Self> {
+        let says = |value: &&String| {
+            !value.is_empty() && value.parse().map_or(true, |number: f64| number.is_finite() && number != 0.0)
+        };
+        let telling: Vec<&String> = values.iter().filter(says).collect();
+        let forms: Vec<Self> = telling.iter().filter_map(|value| Self::of(engine, kind, value)).collect();
+        let count = |form: &Self| forms.iter().filter(|other| *other == form).count();
+        let most = forms.iter().copied().max_by_key(count).filter(|_| forms.len() * 2 > telling.len())?;
+        // SQLite's functions read what they write, too.
+        if most == Self::Native && forms.contains(&Self::Text) { Some(Self::Text) } else { Some(most) }
+    }
+
+    /// What a value of a column is; `None` when it is no moment.
+    fn of(engine: Engine, kind: ColumnKind, value: &str) -> Option<Self> {
         if let Ok(number) = value.parse::<f64>() {
+            let written = match (engine, kind) {
+                // A value that is no number would end every statement.
+                (Engine::Postgres, ColumnKind::Text) => return None,
+                (_, ColumnKind::Text | ColumnKind::Undeclared) => Written::Digits,
+                _ => Written::Number,
+            };
             // From 1990 on, and not far from now: smaller and larger numbers count something else.
             return match number {
-                630e6..5e9 => Some(Self::Seconds),
-                630e9..5e12 => Some(Self::Milliseconds),
+                630e6..5e9 => Some(Self::Seconds(written)),
+                630e9..5e12 => Some(Self::Milliseconds(written)),
                 _ => None,
             };
         }
@@ -139,9 +182,10 @@ impl Form {
     }
 
     /// A column as it compares with the parameters.
-    pub(super) fn compared(self, column: &str) -> String {
+    pub(super) fn compared(self, engine: Engine, column: &str) -> String {
         match self {
-            Self::Native | Self::Seconds | Self::Milliseconds => column.to_owned(),
+            Self::Native => column.to_owned(),
+            Self::Seconds(written) | Self::Milliseconds(written) => written.number(engine, column),
             Self::Text => format!("datetime({column})"),
         }
     }
@@ -155,16 +199,17 @@ impl Form {
         };
         match self {
             Self::Native | Self::Text => format!(":{name}"),
-            Self::Seconds => seconds,
-            Self::Milliseconds => format!("{seconds} * 1000"),
+            Self::Seconds(_) => seconds,
+            Self::Milliseconds(_) => format!("{seconds} * 1000"),
         }
     }
 
     /// A column as a job's `at`.
-    pub(super) fn at(self, column: &str) -> String {
+    pub(super) fn at(self, engine: Engine, column: &str) -> String {
         match self {
-            Self::Native | Self::Seconds => column.to_owned(),
-            Self::Milliseconds => format!("{column} / 1000"),
+            Self::Native => column.to_owned(),
+            Self::Seconds(written) => written.number(engine, column),
+            Self::Milliseconds(written) => format!("{} / 1000", written.number(engine, column)),
             Self::Text => format!("datetime({column})"),
         }
     }
@@ -181,6 +226,8 @@ pub struct Extent {
     pub age: u64,
     /// How many there are, where that is known.
     pub events: Option<u64>,
+    /// Whether a few events lie so far off that they were left out.
+    pub has_strays: bool,
 }
 
 /// How far back jobs look, in whole days.
@@ -243,39 +290,64 @@ mod tests {
     #[test]
     fn a_busy_shop_gets_short_windows_and_a_quiet_one_all_that_there_is() {
         // 3,000 events a day for three years.
-        let busy = Extent { span: 1095 * DAY, age: 60, events: Some(3_285_000) }.windows();
+        let busy = Extent { span: 1095 * DAY, age: 60, events: Some(3_285_000), has_strays: false }.windows();
         assert_eq!((busy.model, busy.recent, busy.trend_half_life), (days(181), days(31), days(2)));
         assert!(!busy.is_old);
         // One a day.
-        let quiet = Extent { span: 1000 * DAY, age: DAY, events: Some(1_000) }.windows();
+        let quiet = Extent { span: 1000 * DAY, age: DAY, events: Some(1_000), has_strays: false }.windows();
         assert_eq!((quiet.model, quiet.recent, quiet.trend_half_life), (days(1001), days(1001), days(500)));
     }
 
     #[test]
     fn windows_reach_old_data_and_still_will_in_a_year() {
-        let windows = Extent { span: 1800 * DAY, age: 340 * DAY, events: Some(2_240) }.windows();
+        let windows = Extent { span: 1800 * DAY, age: 340 * DAY, events: Some(2_240), has_strays: false }.windows();
         assert!(windows.is_old);
         assert!(windows.model >= days(340 + 1800 + 365) && windows.recent >= days(340 + 1800 + 365), "{windows:?}");
     }
 
     #[test]
     fn the_values_of_a_column_say_whether_and_how_they_are_moments() {
-        use ColumnKind::{Date, Integer, Moment, Text};
+        use ColumnKind::{Date, Integer, Moment, Text, Undeclared};
+        use Written::{Digits, Number};
         for (engine, kind, value, form) in [
             (Engine::Postgres, Moment, "2025-12-22T00:00:00", Some(Form::Native)),
             (Engine::Postgres, Text, "2025-12-22T00:00:00", None),
             (Engine::MySql, Date, "2025-12-22", Some(Form::Native)),
-            (Engine::MySql, Integer, "1700000000", Some(Form::Seconds)),
-            (Engine::Postgres, Integer, "1700000000000", Some(Form::Milliseconds)),
+            (Engine::MySql, Integer, "1700000000", Some(Form::Seconds(Number))),
+            (Engine::Postgres, Integer, "1700000000000", Some(Form::Milliseconds(Number))),
+            (Engine::Postgres, Text, "1700000000", None),
+            (Engine::MySql, Text, "1700000000", Some(Form::Seconds(Digits))),
+            (Engine::Sqlite, Undeclared, "1700000000", Some(Form::Seconds(Digits))),
             (Engine::Postgres, Integer, "42", None),
             (Engine::Sqlite, Moment, "2025-12-22 00:00:00", Some(Form::Native)),
             (Engine::Sqlite, Moment, "2025-12-22", Some(Form::Native)),
             (Engine::Sqlite, Text, "2025-12-22T01:02:03.5Z", Some(Form::Text)),
             (Engine::Sqlite, Text, "2025-12-22 01:02:03+02:00", Some(Form::Text)),
-            (Engine::Sqlite, Moment, "1700000000", Some(Form::Seconds)),
+            (Engine::Sqlite, Moment, "1700000000", Some(Form::Seconds(Number))),
             (Engine::Sqlite, Text, "yesterday", None),
         ] {
             assert_eq!(Form::of(engine, kind, value), form, "{engine} {kind:?} {value}");
+        }
+    }
+
+    #[test]
+    fn a_few_values_that_are_no_moments_do_not_speak_for_a_column() {
+        use ColumnKind::{Integer, Moment, Text};
+        for (engine, kind, values, form) in [
+            (Engine::Postgres, Moment, "infinity 2025-12-22T00:00:00 -infinity", Some(Form::Native)),
+            (Engine::Postgres, Moment, "infinity infinity", None),
+            (
+                Engine::Postgres,
+                Integer,
+                "0 0 0 1700000000 253402300799 1700000001",
+                Some(Form::Seconds(Written::Number)),
+            ),
+            (Engine::Postgres, Integer, "3 1 1 1700000000", None),
+            (Engine::Sqlite, Text, "2025-12-22 2025-12-22T01:02:03 2025-12-23", Some(Form::Text)),
+            (Engine::Sqlite, Text, "", None),
+        ] {
+            let some: Vec<String> = values.split(' ').map(str::to_owned).collect();
+            assert_eq!(Form::of_most(engine, kind, &some), form, "{engine} {kind:?} {values}");
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Whether files do what they are for, before anybody gets them.
 
-use std::{fs, path::Path};
+use anyhow::{Context as _, Error, ensure};
 
-use anyhow::{Context as _, ensure};
-
-use super::File;
+use super::{File, write_all};
 use crate::{
     database::Database,
     job::{self, Dialects},
@@ -19,9 +17,7 @@ use crate::{
 /// A mistake in them, which is warmd's own; or the database does not answer any more.
 pub async fn verify(database: &Database, files: &[File]) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
-    for file in files {
-        write(folder.path(), file)?;
-    }
+    write_all(folder.path(), files, false).map_err(Error::msg)?;
     let dialects = Dialects { default: Some(database.engine()), ..Dialects::default() };
     let mut problems = Problems::default();
     let jobs = job::load(&folder.path().join("jobs"), &dialects, &mut problems);
@@ -43,14 +39,4 @@ pub async fn verify(database: &Database, files: &[File]) -> anyhow::Result<()> {
     connection.close().await;
     ensure!(!jobs.is_empty(), "there is no job");
     Ok(())
-}
-
-/// Writes a file into a folder, and the folders that it stands in.
-pub fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
-    let path = folder.join(&file.path);
-    let cannot = || format!("{} cannot be written", path.display());
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(cannot)?;
-    }
-    fs::write(&path, &file.text).with_context(cannot)
 }

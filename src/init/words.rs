@@ -90,9 +90,9 @@ pub(super) fn are_glances(words: &[String]) -> bool {
     words.iter().any(|word| GLANCES.iter().any(|glance| is_or_ends(word, glance)))
 }
 
-/// Whether events of this name tell of interest.
-pub(super) fn are_interest(words: &[String]) -> bool {
-    words.iter().any(|word| INTEREST.iter().any(|sign| is_or_ends(word, sign)))
+/// The word by which events of this name tell of interest.
+pub(super) fn interest(words: &[String]) -> Option<&'static str> {
+    INTEREST.into_iter().find(|sign| words.iter().any(|word| is_or_ends(word, sign)))
 }
 
 fn has(words: &[String], list: &[&str]) -> bool {

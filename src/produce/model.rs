@@ -14,7 +14,7 @@ use super::{
 use crate::{
     database::{Argument, Cell, Row, Value, moment},
     id::{Id, IdRef},
-    job::{Events, Job, Kind, Of, Sql},
+    job::{Events, Job, Kind, Of, Recommend, Sql, Trending},
     reader::{Columns, Reader},
     record::{Failure, Meter},
 };
@@ -98,6 +98,16 @@ impl Model {
             }
             _ => (Catalogue::default(), vec![NO_CATEGORY; interactions.items().len()]),
         };
+        if let Kind::Trending(Trending { any_category, .. }) | Kind::Recommend(Recommend { any_category, .. }) = kind
+            && by_category
+            && catalogue.category(any_category).is_some()
+        {
+            tracing::warn!(
+                "{}: products have the category `{any_category}`, which stands for all of them: it has no list of its own \
+                 until `any_category` is another word",
+                job.name
+            );
+        }
         let neighbours = match kind {
             Kind::Recommend(job) => Some((false, job.neighbours)),
             // Neighbours are found by dot product and shown by cosine, which may bring up one from further back.
@@ -205,6 +215,11 @@ fn unix_seconds(cell: &Cell<'_>) -> Result<i64, String> {
     };
     parsed.ok_or_else(|| {
         let shown = cell.text().unwrap_or("NULL".into());
+        if matches!(cell, Cell::Text(text) if text.parse::<f64>().is_ok()) {
+            return format!(
+                "column `at`: the text `{shown}` is no moment; Unix seconds are a number: give a CAST of it"
+            );
+        }
         format!("column `at`: {shown} is no moment; give a timestamp or Unix seconds")
     })
 }
@@ -322,5 +337,10 @@ mod tests {
         assert_eq!(unix_seconds(&Cell::Int(7)).unwrap(), 7);
         assert!(unix_seconds(&Cell::Text("yesterday".into())).unwrap_err().contains("is no moment"));
         assert!(unix_seconds(&Cell::Null).is_err());
+        let told = unix_seconds(&Cell::Text("1791977160".into())).unwrap_err();
+        assert_eq!(
+            told,
+            "column `at`: the text `1791977160` is no moment; Unix seconds are a number: give a CAST of it"
+        );
     }
 }

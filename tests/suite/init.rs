@@ -9,6 +9,8 @@ use crate::{
     servers::{self, TestDatabase, TestRedis, execute},
 };
 
+mod small;
+
 /// warmd without any settings of the machine's, in a folder of its own.
 fn warmd(folder: &Path, redis: &TestRedis, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_warmd"))

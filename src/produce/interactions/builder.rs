@@ -64,7 +64,7 @@ impl Builder {
     }
 
     /// Sorts and merges the events. `now` is in Unix seconds; an event after it has age 0. `history` is the decay of
-    /// [`History::recent`], `popularity` that of [`Interactions::popularity`]. Of a user who had to do with more than
+    /// [`History::recent`](super::History::recent), `popularity` that of [`Interactions::popularity`]. Of a user who had to do with more than
     /// `longest` items, those count whose newest event is the most recent, ties by index; popularity and purchases
     /// are of all.
     pub fn build(self, now: i64, history: Decay, popularity: Decay, longest: usize) -> Interactions {
