@@ -2,10 +2,13 @@
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{
+    Args, ColorChoice, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::{
-    problems::Problems,
+    problems::{Problems, without_url},
     record::{Cause, Failure},
     telemetry, traces,
 };
@@ -149,6 +152,17 @@ impl From<Failure> for Abort {
     }
 }
 
+/// What is wrong with a command line, without the passwords of URLs that stand in a wrong place of it.
+fn without_urls(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(word)) = error.get(kind) {
+            let word = without_url(word);
+            error.insert(kind, ContextValue::String(word));
+        }
+    }
+    error
+}
+
 /// Reads the command line and does what it says.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -158,6 +172,7 @@ pub async fn main() -> ExitCode {
         }
         Err(error) => {
             style::choose(style::wanted(std::env::args_os()));
+            let error = without_urls(error);
             let code = if error.use_stderr() { USAGE } else { 0 };
             // A closed pipe leaves nobody to tell.
             let _ = error.print();
