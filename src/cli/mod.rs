@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 
-use std::{fmt, path::PathBuf, process::ExitCode};
+use std::{error::Error as _, fmt, path::PathBuf, process::ExitCode};
 
 use clap::{
     Args, ColorChoice, Parser, Subcommand,
@@ -160,7 +160,11 @@ fn without_urls(mut error: clap::Error) -> clap::Error {
             error.insert(kind, ContextValue::String(word));
         }
     }
-    error
+    // What an option's own parser says may repeat the word.
+    match error.source().map(ToString::to_string) {
+        Some(why) if why.contains("://") => clap::Error::raw(error.kind(), format!("{}\n", without_url(&why))),
+        _ => error,
+    }
 }
 
 /// Reads the command line and does what it says.

@@ -249,6 +249,10 @@ mod tests {
         assert_eq!(settings.redis.server().unwrap().url.expose_secret(), "redis://:hunter2@localhost");
         let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
         assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
+        for url in ["redis://:hunter2@localhost/?hunter2#hunter2", "redis:hunter2@localhost", "redis://:hunter2@["] {
+            let settings = load(None, &[], &vec![("redis.url", url.to_owned())]).unwrap();
+            assert!(!serde_json::to_string(&settings).unwrap().contains("hunter2"), "{url}");
+        }
         let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
         let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.server().err().unwrap();
         assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
