@@ -187,7 +187,8 @@ impl History {
         since: Option<DateTime<Utc>>,
         limit: u32,
     ) -> anyhow::Result<Vec<Record>> {
-        let conditions = [("job = ?", job.map(str::to_owned)), ("started >= ?", since.map(text))];
+        let conditions =
+            [("job = ?", job.map(str::to_owned)), ("started >= ?", since.map(|since| text(since.min(last_moment()))))];
         let (filters, values): (Vec<&str>, Vec<Bound>) =
             conditions.into_iter().filter_map(|(filter, value)| Some((filter, Bound::Text(value?)))).unzip();
         let filter = if filters.is_empty() { String::new() } else { format!("WHERE {}", filters.join(" AND ")) };
@@ -341,6 +342,11 @@ fn is_refused(error: &anyhow::Error) -> bool {
 
 fn is_busy(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "5")
+}
+
+/// The last that sorts as text: a year of five digits begins with a sign.
+fn last_moment() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(253_402_300_799_999).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn text(moment: DateTime<Utc>) -> String {

@@ -234,6 +234,10 @@ fn contains(table: &DeTable<'_>, span: &Range<usize>) -> bool {
 
 /// Serde's words for an unknown field become ours, with the likely meant one; other messages name their entry.
 fn explain(entry: &str, message: &str) -> String {
+    if let Some(words) = no_table(message) {
+        return format!("`{entry}` {words} [{entry}]");
+    }
+    let message = &without_url(message);
     let mut quoted = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field") {
         let word = quoted.next().unwrap_or(entry).to_owned();
@@ -246,6 +250,23 @@ fn explain(entry: &str, message: &str) -> String {
         return format!("`{entry}`: {}", unknown("value", &word, &known));
     }
     format!("`{entry}`: {}", human(message))
+}
+
+/// What is said of a value where a table should be; the value, which may be a URL with its password, is not. The table's
+/// name is to follow.
+pub fn no_table(message: &str) -> Option<&'static str> {
+    let is_one = message.starts_with("invalid type") && !message.starts_with("invalid type: map");
+    let wants_one = message.contains("expected struct ") || message.contains("expected a map");
+    (is_one && wants_one).then_some("is a table: what belongs to it stands under")
+}
+
+/// A message that quotes a value, without what a URL in it may hold of secrets. It may be no valid one, so that nobody knows
+/// where in it they are.
+pub fn without_url(message: &str) -> String {
+    let Some((before, after)) = message.split_once("://") else { return message.to_owned() };
+    let quote = before.chars().rev().find(|c| matches!(c, '"' | '`'));
+    let rest = quote.and_then(|quote| after.rfind(quote)).map_or("", |end| &after[end..]);
+    format!("{before}://...{rest}")
 }
 
 /// What the file format calls things, in the words of people.
@@ -265,6 +286,7 @@ pub fn human(message: &str) -> String {
 
 /// "unknown key `tttl`, did you mean `ttl`?", or the list of what is known when nothing is near.
 pub fn unknown<S: AsRef<str>>(what: &str, word: &str, known: &[S]) -> String {
+    let word = &*without_url(word);
     match nearest(word, known) {
         Some(meant) => format!("unknown {what} `{word}`, did you mean `{meant}`?"),
         None if known.is_empty() => format!("unknown {what} `{word}`"),

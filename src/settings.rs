@@ -277,7 +277,7 @@ impl Settings {
             self.history.check(),
             self.http.check(),
             self.monitor.check(),
-            self.traces.check(),
+            self.traces.receiver().map(|_| ()),
             self.alerts.webhook().map(|_| ()),
         ];
         for why in checks.into_iter().filter_map(Result::err) {
@@ -338,6 +338,8 @@ impl HistorySettings {
 /// A URL as it may be shown: where it leads, not who goes there.
 fn without_secrets<S: Serializer>(url: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     let shown = url.as_ref().map(|url| match Url::parse(url.expose_secret()) {
+        // Without `//` before it, a login is none of the parts that are taken out.
+        Ok(url) if url.cannot_be_a_base() && url.path().contains('@') => "[not a URL]".to_owned(),
         Ok(mut url) => {
             // Both fail where there is no host, and so nothing to hide.
             let _ = url.set_username("");
@@ -356,11 +358,22 @@ fn variable(place: &str) -> String {
     format!("WARMD__{}", place.to_uppercase().replace('.', "__"))
 }
 
+/// The setting that a secret comes from, as it is called in a message.
+fn origin(place: &str, file: Option<&Path>) -> String {
+    match file {
+        Some(file) => format!("`{place}_file`: {}", file.display()),
+        None => format!("`{place}`"),
+    }
+}
+
 /// A secret that stands in the settings or in a file that they name.
 fn secret(place: &str, value: Option<&SecretString>, file: Option<&Path>) -> Result<Option<SecretString>, String> {
     match (value, file) {
         (Some(_), Some(_)) => Err(format!("`{place}` and `{place}_file` are both set: keep one")),
         (Some(value), None) => Ok(Some(value.clone())),
+        (None, Some(file)) if file.as_os_str().is_empty() => {
+            Err(format!("`{place}_file` is empty: it is to name a file"))
+        }
         (None, Some(file)) => match files::read_text(file) {
             Ok(text) if text.trim().is_empty() => Err(format!("`{place}_file`: {} is empty", file.display())),
             Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),

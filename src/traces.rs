@@ -9,13 +9,20 @@
 //!
 //! Off unless the settings name a receiver; a span that nobody receives is never made.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{Sampler, SdkTracer, SdkTracerProvider},
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{self, Sampler, SdkTracer, SdkTracerProvider, SpanData},
 };
 use reqwest::blocking::Client;
 use tracing::{Span, field::Empty};
@@ -37,14 +44,65 @@ static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// For one attempt to send spans; what cannot be sent is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// For the spans that are left at the end of the process, which must not wait for a receiver that is away.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sends spans, and says once that they are lost, and once that they are not any more.
+#[derive(Debug)]
+struct Telling {
+    exporter: SpanExporter,
+    /// Where they go.
+    place: String,
+    /// That they are lost is in the log.
+    is_told: AtomicBool,
+}
+
+impl trace::SpanExporter for Telling {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let sent = self.exporter.export(batch).await;
+        match &sent {
+            Ok(()) if self.is_told.swap(false, Ordering::Relaxed) => {
+                tracing::info!("spans are received again at {}", self.place);
+            }
+            Err(error) if !self.is_told.swap(true, Ordering::Relaxed) => {
+                tracing::warn!("spans are lost, for now: the receiver at {} {}", self.place, in_words(error));
+            }
+            _ => {}
+        }
+        sent
+    }
+
+    fn shutdown(&self) -> OTelSdkResult {
+        self.exporter.shutdown()
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// What the exporter says, which names neither the receiver nor what it wanted to do.
+fn in_words(error: &OTelSdkError) -> String {
+    let words = error.to_string();
+    match words.rsplit_once("status code: ") {
+        Some((_, status)) => format!("answers {status}"),
+        None if words.ends_with("network error") => "is out of reach".to_owned(),
+        None => format!("does not take them: {words}"),
+    }
+}
+
 /// What makes spans, when somebody is to receive them. Later calls change nothing.
 pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<SdkTracer>, String> {
-    let Some(endpoint) = &settings.endpoint else { return Ok(None) };
+    let Some(receiver) = settings.receiver()? else { return Ok(None) };
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(client(endpoint)?)
+        .with_http_client(client(&receiver)?)
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
+        .with_endpoint(receiver.as_str())
         .with_timeout(PATIENCE)
         .build()
         .map_err(|error| format!("`traces.endpoint`: {error}"))?;
@@ -57,7 +115,7 @@ pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<
         .build();
     let provider = PROVIDER.get_or_init(|| {
         SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Telling { exporter, place: receiver.to_string(), is_told: AtomicBool::new(false) })
             // All of a run or nothing of it.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample.0))))
             .with_resource(resource)
@@ -67,8 +125,8 @@ pub(crate) fn tracer(settings: &TraceSettings, instance: &str) -> Result<Option<
 }
 
 /// What speaks to the receiver, from a thread of the provider's own. Made in a thread, too: it has a runtime inside.
-fn client(endpoint: &Url) -> Result<Client, String> {
-    let is_tls = endpoint.scheme() == "https";
+fn client(receiver: &Url) -> Result<Client, String> {
+    let is_tls = receiver.scheme() == "https";
     let make = move || {
         let client = Client::builder().timeout(PATIENCE);
         // The system's certificates, which it may not have, are not looked for where no TLS is spoken.
@@ -90,9 +148,9 @@ pub(crate) fn are_on() -> bool {
 pub async fn finish() {
     let Some(provider) = PROVIDER.get() else { return };
     // It waits for its thread.
-    let sent = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(PATIENCE)).await;
+    let sent = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(LAST_WORDS)).await;
     if let Ok(Err(error)) = sent {
-        tracing::warn!("the last spans were not sent: {error}");
+        tracing::warn!("the last spans were not sent within {} s: {error}", LAST_WORDS.as_secs());
     }
 }
 

@@ -1,11 +1,14 @@
 //! The command line: one file per command.
 
-use std::{fmt, path::PathBuf, process::ExitCode};
+use std::{error::Error as _, fmt, path::PathBuf, process::ExitCode};
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{
+    Args, ColorChoice, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::{
-    problems::Problems,
+    problems::{Problems, without_url},
     record::{Cause, Failure},
     telemetry, traces,
 };
@@ -154,6 +157,21 @@ impl From<Failure> for Abort {
     }
 }
 
+/// What is wrong with a command line, without the passwords of URLs that stand in a wrong place of it.
+fn without_urls(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(word)) = error.get(kind) {
+            let word = without_url(word);
+            error.insert(kind, ContextValue::String(word));
+        }
+    }
+    // What an option's own parser says may repeat the word.
+    match error.source().map(ToString::to_string) {
+        Some(why) if why.contains("://") => clap::Error::raw(error.kind(), format!("{}\n", without_url(&why))),
+        _ => error,
+    }
+}
+
 /// Reads the command line and does what it says.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -163,6 +181,7 @@ pub async fn main() -> ExitCode {
         }
         Err(error) => {
             style::choose(style::wanted(std::env::args_os()));
+            let error = without_urls(error);
             if error.use_stderr() {
                 // There is nobody else to tell.
                 let _ = error.print();

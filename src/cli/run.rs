@@ -114,6 +114,7 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
         }
     };
     drop(watch);
+    monitor.end();
     // Who watches may see the drain.
     http.end().await;
     if dropped.is_empty() {

@@ -35,18 +35,25 @@ pub(super) async fn jobs(State(app): State<App>) -> Response {
         let doing = standings.get(&job.name).map_or(Doing::Idle, |standing| standing.doing.clone());
         shown.extend(state(doing, now));
         let newest = match history {
-            Some(history) => history.newest(Some(&job.name), 1).await,
-            None => Ok(Vec::new()),
+            Some(history) => history.newest(Some(&job.name), 1).await.map(|newest| newest.into_iter().next()),
+            None => Ok(None),
         };
         let last = newest.unwrap_or_else(|error| {
             // One that hangs must not be waited for a job after the other.
             (history, unreadable) = (None, Some(format!("{error:#}")));
-            Vec::new()
+            None
         });
-        shown.insert("last_run".to_owned(), json!(last.first()));
+        let last = match history {
+            Some(_) => json!(last),
+            // Better than nothing.
+            None => json!(app.shared.metrics.last_run(&job.name).as_deref()),
+        };
+        shown.insert("last_run".to_owned(), last);
         listed.push(shown);
     }
-    answer(StatusCode::OK, &json!({ "version": 1, "jobs": listed, "history_error": unreadable }))
+    let known_from = if history.is_some() { "history" } else { "process" };
+    let told = json!({ "version": 1, "jobs": listed, "last_runs_from": known_from, "history_error": unreadable });
+    answer(StatusCode::OK, &told)
 }
 
 fn state(doing: Doing, now: DateTime<Utc>) -> Map<String, Value> {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, HttpBody as _, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
@@ -11,7 +11,7 @@ use axum::{
 };
 use secrecy::SecretString;
 
-use super::{App, Refused, failure};
+use super::{App, Refused, failure, listener::ARRIVAL};
 use crate::settings::HttpSettings;
 
 /// Whom the settings let in.
@@ -114,8 +114,18 @@ async fn checked(app: &App, request: Request, next: Next) -> Response {
         return failure(StatusCode::FORBIDDEN, "requests of pages from elsewhere are refused (Origin)");
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_BYTES).await else {
-        return failure(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {BODY_BYTES} bytes"));
+    let too_large = || failure(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {BODY_BYTES} bytes"));
+    // One that says how large it is need not be waited for.
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return too_large();
+    }
+    let body = match tokio::time::timeout(ARRIVAL, to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return too_large(),
+        Err(_) => {
+            let why = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+            return failure(StatusCode::REQUEST_TIMEOUT, why);
+        }
     };
     next.run(Request::from_parts(parts, Body::from(body))).await
 }

@@ -30,8 +30,9 @@ const CONNECTIONS: usize = 64;
 /// A request line with its headers, which from a browser with cookies are a few kilobytes.
 const HEADER_BYTES: usize = 16 << 10;
 
-/// A client that has not sent a whole request by then, also one that keeps its connection for the next, is let go.
-const HEADER_TIME: Duration = Duration::from_secs(5);
+/// A client that has not sent the head of a request by then, also one that keeps its connection for the next, is let go; so
+/// is one whose body takes as long again.
+pub(super) const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// No connection lives longer: who reads its answer slowly, or never, must not keep one of the few places.
 const LIFE: Duration = Duration::from_secs(60);
@@ -175,7 +176,7 @@ enum Accepted {
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, app: App, stop: CancellationToken) {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES).max_headers(100);
+    protocol.timer(TokioTimer::new()).header_read_timeout(ARRIVAL).max_buf_size(HEADER_BYTES).max_headers(100);
     let service = TowerToHyperService::new(router(App { local: app.local.map(|ip: IpAddr| ip.to_canonical()), ..app }));
     let connection = protocol.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

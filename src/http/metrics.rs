@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
@@ -57,15 +57,8 @@ struct Totals {
     database_bytes: u64,
     spent: [f64; PLACES.len()],
     backed_off: [f64; STRAINS.len()],
-    last: Option<Last>,
+    last: Option<Arc<Record>>,
     last_success: Option<DateTime<Utc>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    finished: DateTime<Utc>,
-    seconds: f64,
-    is_ok: bool,
 }
 
 /// Not `job`, which is what Prometheus calls the scrape.
@@ -118,10 +111,15 @@ impl Metrics {
             return;
         }
         let is_ok = record.outcome == Outcome::Ok;
-        totals.last = Some(Last { finished: record.finished, seconds: record.seconds, is_ok });
+        totals.last = Some(Arc::new(record.clone()));
         if is_ok {
             totals.last_success = Some(record.finished);
         }
+    }
+
+    /// The last run of a job in this process, if it has had one.
+    pub fn last_run(&self, job: &str) -> Option<Arc<Record>> {
+        self.jobs().get(job)?.last.clone()
     }
 
     /// How things stand, of the jobs that there are now: what was counted for others is forgotten.
@@ -284,11 +282,11 @@ impl Snapshot {
 
     fn standings(&self, writer: &mut Writer) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
-        let finished = self.gauges(|job| job.totals.last.map(|last| unix(last.finished)));
+        let finished = self.gauges(|job| job.totals.last.as_ref().map(|last| unix(last.finished)));
         writer.gauge("warmd_last_run_timestamp", seconds, "When the last run ended, in Unix time.", finished)?;
-        let took = self.gauges(|job| job.totals.last.map(|last| last.seconds));
+        let took = self.gauges(|job| job.totals.last.as_ref().map(|last| last.seconds));
         writer.gauge("warmd_last_run_duration", seconds, "How long the last run took.", took)?;
-        let is_ok = self.gauges(|job| job.totals.last.map(|last| f64::from(last.is_ok)));
+        let is_ok = self.gauges(|job| job.totals.last.as_ref().map(|last| f64::from(last.outcome == Outcome::Ok)));
         writer.gauge("warmd_last_run_success", None, "Whether the last run ended as ok.", is_ok)?;
         let success = self.gauges(|job| job.totals.last_success.map(unix));
         writer.gauge("warmd_last_success_timestamp", seconds, "When a run last ended as ok, in Unix time.", success)?;

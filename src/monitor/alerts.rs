@@ -6,10 +6,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+
+use crate::job::duration::Span;
 
 /// What may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,8 +146,18 @@ pub struct Alert {
     pub value: Option<f64>,
     /// The bound of it.
     pub threshold: Option<f64>,
-    /// In words.
+    /// In words; of one that is over, that it is, and how it was.
     pub message: String,
+}
+
+impl Alert {
+    /// The words of one that is over: how long it lasted, and how it was.
+    fn past(&self, now: DateTime<Utc>) -> String {
+        let lasted = Span(Duration::from_secs((now - self.since).num_seconds().max(0).unsigned_abs()));
+        let job = self.job.as_ref().map(|job| format!("{job}: ")).unwrap_or_default();
+        let was = self.message.strip_prefix(&job).unwrap_or(&self.message);
+        format!("{job}over after {lasted}; it was: {was}")
+    }
 }
 
 /// Whether an alert goes on.
@@ -225,6 +238,7 @@ impl Alerts {
     pub fn end(&mut self, rule: Rule, job: Option<&str>, now: DateTime<Utc>) -> Option<Alert> {
         let mut alert = self.watched.remove(&(rule, job.map(str::to_owned)))?.active?;
         (alert.state, alert.resolved) = (AlertState::Resolved, Some(now));
+        alert.message = alert.past(now);
         self.resolved.retain(|resolved| resolved.resolved.is_some_and(|at| now - at < REMEMBERED));
         self.resolved.push_back(alert.clone());
         if self.resolved.len() > MOST_REMEMBERED {
@@ -288,7 +302,7 @@ mod tests {
         let list = alerts.list(at(200));
         assert_eq!((list.len(), list[0].since, list[0].resolved), (1, at(45), Some(at(195))));
         // As bad as it was when it was last bad.
-        assert_eq!((list[0].value, list[0].message.as_str()), (Some(0.4), "0.4"));
+        assert_eq!((list[0].value, list[0].message.as_str()), (Some(0.4), "over after 2m30s; it was: 0.4"));
         assert_eq!(alerts.list(at(195 + 86_400)), []);
     }
 

@@ -1,10 +1,10 @@
 //! Takes a reading of every rule, and tells what begins and ends by it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Alert, Rule, Severity, State, alerts::Reading, jobs::Watch, redis::memory_share, rules};
+use super::{Alert, AlertState, Rule, Severity, State, alerts::Reading, jobs::Watch, redis::memory_share, rules};
 use crate::job::{
     Job,
     duration::{Percent, Span},
@@ -100,13 +100,9 @@ impl State {
 fn log(alert: &Alert) {
     let (job, message) = (alert.job.as_deref(), &alert.message);
     let rule = alert.rule.alert_name();
-    match (alert.resolved, alert.severity) {
-        (Some(at), _) => {
-            let seconds = (at - alert.since).num_seconds().max(0).unsigned_abs();
-            let lasted = Span(Duration::from_secs(seconds));
-            tracing::info!(alert = rule, job, "alert over after {lasted}: {message}");
-        }
-        (None, Severity::Critical) => tracing::error!(alert = rule, job, "alert: {message}"),
-        (None, Severity::Warning) => tracing::warn!(alert = rule, job, "alert: {message}"),
+    match (alert.state, alert.severity) {
+        (AlertState::Resolved, _) => tracing::info!(alert = rule, job, "alert: {message}"),
+        (AlertState::Active, Severity::Critical) => tracing::error!(alert = rule, job, "alert: {message}"),
+        (AlertState::Active, Severity::Warning) => tracing::warn!(alert = rule, job, "alert: {message}"),
     }
 }

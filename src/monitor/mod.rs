@@ -176,16 +176,29 @@ impl Monitor {
     pub fn change(&self, change: Change, scheduler: &Scheduler) {
         let Change { settings, rules, url } = change;
         let mut state = self.0.state();
-        if !matches!((&state.webhook, &url), (Some(webhook), Some(url)) if webhook.leads_to(url)) {
-            let instance = scheduler.deployment().instance.clone();
-            state.webhook = url.and_then(|url| {
-                Webhook::new(url, instance).map_err(|why| tracing::error!("alerts go to the log only: {why}")).ok()
-            });
+        let instance = scheduler.deployment().instance.clone();
+        let led = match (&state.webhook, url) {
+            (Some(webhook), Some(url)) => webhook.lead_to(url, instance),
+            (None, Some(url)) => Webhook::new(url, instance).map(|webhook| state.webhook = Some(webhook)),
+            (_, None) => {
+                let none = state.webhook.take();
+                none.into_iter().for_each(|webhook| webhook.give_up("the settings name no webhook any more"));
+                Ok(())
+            }
+        };
+        if let Err(why) = led {
+            tracing::error!("alerts do not go where the settings say: {why}");
         }
         state.window.set_length(settings.window.0);
         (state.settings, state.rules) = (settings, rules);
         drop(state);
         self.0.changed.notify_one();
+    }
+
+    /// Tells nobody of alerts any more; those that were not told yet are in the log.
+    pub fn end(&self) {
+        let webhook = self.0.state().webhook.take();
+        webhook.into_iter().for_each(|webhook| webhook.give_up("the daemon ends"));
     }
 
     /// Takes note of a record.

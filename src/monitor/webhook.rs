@@ -1,8 +1,9 @@
 //! Tells a webhook of alerts, in the body that Alertmanager sends to its receivers.
 
 use std::{
-    collections::hash_map::DefaultHasher,
+    collections::{VecDeque, hash_map::DefaultHasher},
     hash::{Hash as _, Hasher as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Client, header, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Alert, AlertState};
@@ -19,9 +20,24 @@ use crate::settings::webhook_shown;
 
 /// Sends alerts one after the other, and tries again for some minutes when that fails. Ends when it is dropped.
 pub(super) struct Webhook {
-    url: SecretString,
-    alerts: mpsc::Sender<Alert>,
+    destination: watch::Sender<Destination>,
+    queue: Arc<Queue>,
     _sender: AbortOnDropHandle<()>,
+}
+
+/// Where alerts go, and whose they are.
+#[derive(Clone)]
+struct Destination {
+    client: Client,
+    url: SecretString,
+    instance: String,
+}
+
+/// Alerts that are not told yet, the oldest first.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<VecDeque<Alert>>,
+    grown: Notify,
 }
 
 /// Alerts that wait to be sent; a receiver that is away for long learns of the first of them when it is back.
@@ -33,6 +49,61 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Webhook {
     /// A webhook at `url`, for the alerts of the instance of this name.
     pub fn new(url: SecretString, instance: String) -> Result<Self, String> {
+        let (destination, led) = watch::channel(Destination::new(url, instance)?);
+        let queue = Arc::new(Queue::default());
+        let sender = tokio::spawn(send_all(Arc::clone(&queue), led));
+        Ok(Self { destination, queue, _sender: AbortOnDropHandle::new(sender) })
+    }
+
+    /// Leads to another place from now on, also the alerts that still wait.
+    pub fn lead_to(&self, url: SecretString, instance: String) -> Result<(), String> {
+        let is_same = {
+            let now = self.destination.borrow();
+            now.url.expose_secret() == url.expose_secret() && now.instance == instance
+        };
+        if !is_same {
+            self.destination.send_replace(Destination::new(url, instance)?);
+        }
+        Ok(())
+    }
+
+    /// Tells of an alert, as soon as those before it are told.
+    pub fn tell(&self, alert: &Alert) {
+        let mut waiting = self.queue.waiting();
+        if waiting.len() == MOST_WAITING {
+            tracing::warn!("the webhook is not told, because {MOST_WAITING} alerts wait for it: {}", alert.message);
+            return;
+        }
+        waiting.push_back(alert.clone());
+        drop(waiting);
+        self.queue.grown.notify_one();
+    }
+
+    /// Ends it, and says of which alerts nobody learns.
+    pub fn give_up(self, why: &str) {
+        let destination = self.destination.borrow().clone();
+        self.queue.waiting().drain(..).for_each(|alert| destination.does_not_learn(&alert, why));
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Alert>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest alert, which stays there until it is told.
+    async fn next(&self) -> Alert {
+        loop {
+            if let Some(alert) = self.waiting().front().cloned() {
+                return alert;
+            }
+            self.grown.notified().await;
+        }
+    }
+}
+
+impl Destination {
+    fn new(url: SecretString, instance: String) -> Result<Self, String> {
         // An answer that leads elsewhere is not what was configured.
         let client = Client::builder().timeout(PATIENCE).redirect(redirect::Policy::none());
         let client = match url.expose_secret().starts_with("https:") {
@@ -41,40 +112,47 @@ impl Webhook {
             false => client.tls_certs_only([]),
         };
         let client = client.build().map_err(|error| format!("no HTTP client for the webhook: {error}"))?;
-        let (alerts, waiting) = mpsc::channel(MOST_WAITING);
-        let sender = tokio::spawn(send_all(client, url.clone(), instance, waiting));
-        Ok(Self { url, alerts, _sender: AbortOnDropHandle::new(sender) })
+        Ok(Self { client, url, instance })
     }
 
-    /// Whether it leads to this URL.
-    pub fn leads_to(&self, url: &SecretString) -> bool {
-        self.url.expose_secret() == url.expose_secret()
+    fn does_not_learn(&self, alert: &Alert, why: &str) {
+        let place = webhook_shown(self.url.expose_secret());
+        tracing::error!("the webhook at {place} does not learn of an alert: {why}; it was: {}", alert.message);
     }
 
-    /// Tells of an alert, as soon as those before it are told.
-    pub fn tell(&self, alert: &Alert) {
-        if self.alerts.try_send(alert.clone()).is_err() {
-            tracing::warn!("the webhook is not told, because {MOST_WAITING} alerts wait for it: {}", alert.message);
-        }
-    }
-}
-
-async fn send_all(client: Client, url: SecretString, instance: String, mut waiting: mpsc::Receiver<Alert>) {
-    let retries = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_secs(30))
-        .with_max_times(12)
-        .with_jitter();
-    while let Some(alert) = waiting.recv().await {
-        let body = body(&alert, &instance).to_string();
-        let sent = (|| send(&client, &url, &body))
+    /// Tells of an alert, in as many attempts as that takes; whether they were in vain is in the log.
+    async fn learn(&self, alert: &Alert) {
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_secs(1))
+            .with_max_delay(Duration::from_secs(30))
+            .with_max_times(12)
+            .with_jitter();
+        let body = body(alert, &self.instance).to_string();
+        let sent = (|| send(&self.client, &self.url, &body))
             .retry(retries)
             .when(|(is_passing, _)| *is_passing)
             .notify(|(_, why), delay| tracing::debug!("the webhook is told again in {delay:.1?}: {why}"))
             .await;
         if let Err((_, why)) = sent {
-            let place = webhook_shown(url.expose_secret());
-            tracing::error!("the webhook at {place} does not learn of an alert: {why}; it was: {}", alert.message);
+            self.does_not_learn(alert, &why);
+        }
+    }
+}
+
+async fn send_all(queue: Arc<Queue>, mut led: watch::Receiver<Destination>) {
+    loop {
+        let alert = queue.next().await;
+        let destination = led.borrow_and_update().clone();
+        tokio::select! {
+            () = destination.learn(&alert) => {
+                queue.waiting().pop_front();
+            }
+            // It is told again, at the new place.
+            changed = led.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -45,7 +45,10 @@ impl Default for DatabaseSettings {
 impl DatabaseSettings {
     pub(super) fn open(&self, place: &str) -> Result<Option<Database>, String> {
         let Some(url) = secret(place, self.url.as_ref(), self.url_file.as_deref())? else { return Ok(None) };
-        let database = Database::new(&url).map_err(|error| format!("`{place}`: {}", error.message))?;
+        let database = Database::new(&url).map_err(|error| {
+            let origin = super::origin(place, self.url_file.as_deref());
+            format!("{origin}: {}", error.message)
+        })?;
         if database.engine() == Engine::Sqlite && self.load_limits().is_any() {
             let place = place.trim_end_matches("url");
             let name = if self.max_replica_lag.is_some() { "max_replica_lag" } else { "max_active_connections" };

@@ -63,6 +63,9 @@ impl HttpSettings {
     /// The token of those who may start runs, if anybody may.
     pub fn token(&self) -> Result<Option<SecretString>, String> {
         let Some(file) = &self.token_file else { return Ok(None) };
+        if file.as_os_str().is_empty() {
+            return Err("`http.token_file` is empty: it is to name a file".to_owned());
+        }
         let wrong = |why: String| format!("`http.token_file`: {}: {why}", file.display());
         let text = files::read_text(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let token = text.trim();
@@ -227,6 +230,8 @@ mod tests {
         let file = folder.path().join("token");
         let settings = HttpSettings { token_file: Some(file.clone()), ..HttpSettings::default() };
         assert!(settings.check().unwrap_err().contains("cannot be read: "));
+        let empty = HttpSettings { token_file: Some(PathBuf::new()), ..HttpSettings::default() };
+        assert_eq!(empty.check().unwrap_err(), "`http.token_file` is empty: it is to name a file");
         for (text, why) in
             [("fifteen-letters", "at least 16"), ("sixteen letters-", "signs of ASCII"), ("", "at least 16")]
         {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use config::{Config, Environment, File, FileFormat};
 
-use super::Settings;
+use super::{Settings, variable};
 use crate::{
     files,
-    problems::{Document, Problems, human, unknown},
+    problems::{Document, Problems, human, no_table, unknown, without_url},
 };
 
 /// The file that is read when no other is named, if it exists.
@@ -69,13 +69,14 @@ fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileS
     Some(File::from_str(&written.to_string(), FileFormat::Toml))
 }
 
-const PATHS: [&str; 6] = ["jobs_dir", "url_file", "ca_file", "cert_file", "key_file", "token_file"];
+const PATHS: [&str; 7] = ["jobs_dir", "url_file", "webhook_url_file", "ca_file", "cert_file", "key_file", "token_file"];
 
 /// Paths in a settings file are relative to it, wherever warmd was started.
 fn make_absolute(table: &mut toml::Table, folder: &Path) {
     for (key, value) in table {
         match value {
-            toml::Value::String(path) if PATHS.contains(&key.as_str()) => {
+            // An empty one would name the folder.
+            toml::Value::String(path) if PATHS.contains(&key.as_str()) && !path.is_empty() => {
                 *path = folder.join(&path).to_string_lossy().into_owned();
             }
             toml::Value::Table(inner) => make_absolute(inner, folder),
@@ -87,9 +88,14 @@ fn make_absolute(table: &mut toml::Table, folder: &Path) {
 /// What `config` says of a value, with the setting in front and in the words of a mistake in a file.
 fn environment_words(message: &str) -> String {
     let (what, setting) = match message.rsplit_once(" for key `") {
-        Some((what, setting)) => (what, setting.trim_end_matches('`')),
+        // It may say after the key where it has it from.
+        Some((what, setting)) => (what, setting.split('`').next().unwrap_or_default()),
         None => (message, ""),
     };
+    if let Some(words) = no_table(what) {
+        return format!("`{setting}` {words} {}__...", variable(setting));
+    }
+    let what = &*without_url(what);
     let mut quoted = what.split('`').skip(1).step_by(2);
     if what.starts_with("unknown field") {
         let word = quoted.next().unwrap_or_default().to_owned();
@@ -113,6 +119,9 @@ mod tests {
     fn a_wrong_variable_is_told_in_the_words_of_a_wrong_file() {
         let told = "invalid value: integer `0`, expected a nonzero u32 for key `database.max_active_connections`";
         let expected = "`database.max_active_connections`: invalid value: integer `0`, expected a whole number from 1";
+        assert_eq!(environment_words(told), expected);
+        let told = "invalid type: string \"x\", expected a boolean for key `history.enabled` in the environment";
+        let expected = "`history.enabled`: invalid type: string \"x\", expected a boolean";
         assert_eq!(environment_words(told), expected);
     }
     use crate::settings::RedisSettings;
@@ -240,6 +249,10 @@ mod tests {
         assert_eq!(settings.redis.server().unwrap().url.expose_secret(), "redis://:hunter2@localhost");
         let flags = vec![("redis.url", "redis://:hunter2@localhost".to_owned())];
         assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
+        for url in ["redis://:hunter2@localhost/?hunter2#hunter2", "redis:hunter2@localhost", "redis://:hunter2@["] {
+            let settings = load(None, &[], &vec![("redis.url", url.to_owned())]).unwrap();
+            assert!(!serde_json::to_string(&settings).unwrap().contains("hunter2"), "{url}");
+        }
         let both = "[redis]\nurl = \"redis://a\"\nurl_file = \"/nowhere\"\n";
         let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.server().err().unwrap();
         assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");

@@ -25,6 +25,7 @@ mod query;
 mod recall;
 mod retail;
 mod schema;
+mod secrets;
 mod servers;
 mod status;
 mod terminal;

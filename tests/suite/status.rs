@@ -146,6 +146,44 @@ async fn runs_failures_and_outages_are_shown_and_tell_the_exit_code() {
 }
 
 #[tokio::test]
+async fn without_a_history_the_last_runs_are_those_of_the_process_and_others_are_unknown() {
+    let world = world(&[("users", USERS), ("broken", BROKEN), ("more", &USERS.replace("user:", "more:"))]).await;
+    for (name, value, error) in
+        [("WARMD__HISTORY__ENABLED", "false", false), ("WARMD__HISTORY__URL", "postgres://127.0.0.1:1/x", true)]
+    {
+        let off = ["FAILED_RUN", "NO_SUCCESS", "COVERAGE", "HIT_RATE"].map(|rule| format!("WARMD__ALERTS__{rule}"));
+        let variables: Vec<(&str, &str)> =
+            off.iter().map(|rule| (rule.as_str(), "off")).chain([(name, value)]).collect();
+        let asked = start(&world, "a", &variables);
+        let (code, page, err) = status(&world, &asked, &[]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "nothing is known to have failed: {page}");
+        assert!(page.matches("  unknown  ").count() == 3 && !page.contains("never"), "{page}");
+        assert_eq!(page.contains("the history: "), error, "{page}");
+        for job in ["users", "broken"] {
+            assert_eq!(asked.place.run(job).status, 202);
+        }
+        let ended = async || {
+            let told = json(&world, &asked);
+            let known = told["jobs"].as_array().unwrap().iter().filter(|job| !job["last_run"].is_null()).count();
+            assert_eq!((&told["last_runs_from"], told["history_error"].is_string()), (&"process".into(), error));
+            known == 2
+        };
+        eventually("two runs", ended).await;
+        let (code, page, _) = status(&world, &asked, &[]);
+        assert_eq!(code, Some(1), "{page}");
+        let line = |name: &str| page.lines().find(|line| line.starts_with(&format!(" {name} "))).unwrap().to_owned();
+        assert!(line("users").contains(" ok ") && line("more").contains("  unknown  "), "{page}");
+        assert!(line("broken").contains(" failed "), "{page}");
+        assert!(page.contains("\nbroken: failed "), "{page}");
+        asked.daemon.stop();
+    }
+    let kept = start(&world, "b", &[]);
+    assert_eq!(json(&world, &kept)["last_runs_from"], "history");
+    assert!(status(&world, &kept, &[]).1.contains("  never  "), "with a history it is known");
+    assert_eq!(kept.daemon.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn the_share_that_was_read_is_that_of_the_newest_runs_together() {
     let world = world(&[("users", &USERS.replace("\"missing\"", "\"always\""))]).await;
     let asked = start(&world, "a", &[]);

@@ -1,6 +1,9 @@
 //! Spans, as a receiver gets them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use opentelemetry_proto::tonic::{
@@ -12,6 +15,7 @@ use prost::Message as _;
 
 use crate::{
     cli::{warmd, write_job},
+    daemon::{Daemon, eventually, until},
     world::World,
 };
 
@@ -122,6 +126,79 @@ async fn a_sample_is_of_whole_runs_and_a_receiver_that_is_away_costs_the_run_not
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("http://{closed}"))]).await;
     assert!(said.contains("\"outcome\":\"ok\"") && said.contains("\"written\":5"), "{said}");
+    let lost = format!("spans are lost, for now: the receiver at http://{closed}/v1/traces is out of reach");
+    assert_eq!(said.matches(&lost).count(), 1, "{said}");
     let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", "localhost:4318")]).await;
     assert!(said.contains("`traces.endpoint` is no URL of a web server"), "{said}");
+}
+
+#[tokio::test]
+async fn an_endpoint_with_the_path_for_spans_is_taken_as_it_is_and_one_with_a_query_is_refused() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    for path in ["/v1/traces", "/v1/traces/", "/"] {
+        let (url, kept) = receiver().await;
+        let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("{url}{path}"))]).await;
+        assert!(spans(&kept).iter().any(|span| span.name == "run users"), "{path}: {said}");
+    }
+    let (url, kept) = receiver().await;
+    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("{url}/?token=geheim"))]).await;
+    assert!(said.contains("`traces.endpoint` has a query, and spans go to /v1/traces there"), "{said}");
+    assert!(!said.contains("geheim") && spans(&kept).is_empty(), "{said}");
+}
+
+/// Counts what is sent to it, and answers as it is told to.
+async fn refusing() -> (String, Arc<Mutex<(usize, StatusCode)>>) {
+    type Answers = Arc<Mutex<(usize, StatusCode)>>;
+    async fn take(State(answers): State<Answers>) -> (StatusCode, Vec<u8>) {
+        let mut answers = answers.lock().unwrap();
+        answers.0 += 1;
+        (answers.1, Vec::new())
+    }
+    let answers = Arc::new(Mutex::new((0, StatusCode::FORBIDDEN)));
+    let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&answers));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, answers)
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_nothing_is_one_warning_and_one_that_takes_it_again_a_word() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", &format!("schedule = \"@every 1s\"\n{USERS}"));
+    let (url, answers) = refusing().await;
+    let variables =
+        [("WARMD__TRACES__ENDPOINT", url.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100"), ("WARMD__LOG__LEVEL", "info")];
+    let daemon = Daemon::start(&world, "a", &variables).ready();
+    eventually("some batches of spans", async || answers.lock().unwrap().0 >= 3).await;
+    answers.lock().unwrap().1 = StatusCode::OK;
+    let log = || std::fs::read_to_string(world.folder().join("a.log")).unwrap();
+    let back = format!("spans are received again at {url}/v1/traces");
+    eventually("the end of it", async || log().contains(&back)).await;
+    assert_eq!(daemon.stop(), Some(0));
+    let lost = format!("spans are lost, for now: the receiver at {url}/v1/traces answers 403");
+    assert_eq!(log().matches(&lost).count(), 1, "{}", log());
+    assert_eq!(log().matches("spans are").count(), 2, "{}", log());
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_holds_up_the_end_of_the_process_for_a_second() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    // Connections are taken by the system, and nobody answers.
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let begun = Instant::now();
+    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}: {said}");
+    assert!(said.contains("the last spans were not sent within 1 s"), "{said}");
+    assert!(said.contains("\"written\":5"), "{said}");
+    write_job(&world, "users.toml", &format!("schedule = \"@every 1s\"\n{USERS}"));
+    let daemon = Daemon::start(&world, "a", &[("WARMD__TRACES__ENDPOINT", &url)]).ready();
+    until(&world, "a run", |records| records.len() >= 2).await;
+    let begun = Instant::now();
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }

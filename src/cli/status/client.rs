@@ -114,7 +114,7 @@ impl Client {
         let url = self.base.join(path).map_err(|error| error.to_string())?;
         let words = |error: reqwest::Error| match error.is_timeout() && !error.is_connect() {
             true => format!("no answer within {} s", PATIENCE.as_secs()),
-            false => root_cause(&error),
+            false => root_cause(&error.without_url()),
         };
         let mut response = self.http.get(url).send().await.map_err(words)?;
         let status = response.status();

@@ -27,7 +27,7 @@ use told::Told;
 pub(super) struct Options {
     /// Where the daemon listens: http://127.0.0.1:9187, unix:/run/warmd/http.sock [default: `http.listen`]
     #[arg(long)]
-    url: Option<Place>,
+    url: Option<String>,
     /// Ask again and again, every two seconds or this often
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = interval)]
     watch: Option<Duration>,
@@ -38,7 +38,8 @@ pub(super) struct Options {
 
 pub(super) async fn status(global: &Global, options: &Options) -> Result<ExitCode, Abort> {
     let place = match &options.url {
-        Some(place) => place.clone(),
+        // Not read by clap, which would repeat it: it may hold a login.
+        Some(url) => url.parse().map_err(|why: String| Abort::usage(format!("--url: {why}")))?,
         None => configured(global)?,
     };
     let mut asker = Asker::new(Client::new(place).map_err(Abort::unavailable)?);

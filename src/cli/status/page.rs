@@ -63,7 +63,8 @@ fn jobs(told: &Told) -> String {
             (Some(_), Some(next)) => until(told.at, *next),
             (Some(_), None) => unknown(),
         };
-        let last = job.last().map_or("never".to_owned(), |run| {
+        let none = if told.forgets_runs { "unknown" } else { "never" };
+        let last = job.last().map_or(none.to_owned(), |run| {
             format!("{} {}", paint(of_outcome(&run.outcome), &in_words(&run.outcome)), ago(told.at, run.finished))
         });
         let health = told.health.as_ref().and_then(|health| health.jobs.get(&job.job));
@@ -111,10 +112,12 @@ fn state(job: &Job) -> String {
 
 fn alert_words(told: &Told, alert: &Alert) -> String {
     let severity = if alert.severity == "critical" { BAD } else { DOUBTFUL };
-    let job = alert.job.as_ref().map(|job| format!("{}: ", in_words(job))).unwrap_or_default();
+    let what = if alert.message.is_empty() { &alert.alert } else { &alert.message };
+    let job = alert.job.as_ref().map(|job| format!("{job}: ")).unwrap_or_default();
+    // Most messages name it themselves.
+    let job = if what.starts_with(&job) { String::new() } else { in_words(&job) };
     let since = alert.since.map(|since| (told.at - since).num_seconds().max(0).unsigned_abs());
     let since = since.map(|seconds| format!(", for {}", roughly(seconds))).unwrap_or_default();
-    let what = if alert.message.is_empty() { &alert.alert } else { &alert.message };
     format!("{}: {job}{}{since}", paint(severity, &in_words(&alert.severity)), in_words(what))
 }
 
@@ -206,6 +209,8 @@ mod tests {
               "resolved": null, "value": 0.71, "threshold": 0.8, "message": "the hit rate of Redis is 71 %, below 80 %" },
             { "alert": "coverage", "severity": "warning", "job": "users", "state": "active", "since": null,
               "message": "half of the keys are cold" },
+            { "alert": "coverage", "severity": "warning", "job": "users", "state": "active", "since": null,
+              "message": "users: 50 % of its keys are there, less than 95 %" },
             { "alert": "memory", "severity": "warning", "state": "resolved", "message": "it was full" },
         ] }));
         let told = told(answers);
@@ -220,12 +225,14 @@ mod tests {
             [
                 "critical: the hit rate of Redis is 71 %, below 80 %, for 5m",
                 "warning: users: half of the keys are cold",
+                "warning: users: 50 % of its keys are there, less than 95 %",
                 "users: failed 2m ago: users.sql:4:28: no such table\\u{1b}[2J",
                 "products: waits for Redis at r:6379: it refuses",
                 "the history: the history cannot be read",
             ]
         );
         assert!(page.contains(" products  waiting "), "{page}");
+        assert!(page.contains("  by hand  unknown "), "without a history nobody knows whether it ran before: {page}");
     }
 
     #[test]

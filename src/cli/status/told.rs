@@ -21,6 +21,8 @@ pub(super) struct Told {
     pub at: DateTime<Utc>,
     pub readiness: Readiness,
     pub jobs: Vec<Job>,
+    /// A job without a last run may have had one: there is no history that could say so.
+    pub forgets_runs: bool,
     pub history_error: Option<String>,
     pub health: Option<Health>,
     /// Those that are active.
@@ -46,6 +48,7 @@ pub(super) struct Reason {
 #[serde(default)]
 struct Jobs {
     jobs: Vec<Job>,
+    last_runs_from: Option<String>,
     history_error: Option<String>,
 }
 
@@ -161,12 +164,14 @@ impl Run {
 impl Told {
     /// Makes sense of the answers; the error says which cannot be read.
     pub fn new(at: DateTime<Utc>, answers: Answers) -> Result<Self, String> {
-        let Jobs { jobs, history_error } = read("/api/jobs", &answers.jobs)?;
+        let Jobs { jobs, last_runs_from, history_error } = read("/api/jobs", &answers.jobs)?;
+        let forgets_runs = history_error.is_some() || last_runs_from.is_some_and(|from| from != "history");
         let health = answers.health.as_ref().map(|answer| read("/api/health", answer)).transpose()?;
         let alerts = answers.alerts.as_ref().map(|answer| read("/api/alerts", answer)).transpose()?;
         let Alerts { mut alerts } = alerts.unwrap_or_default();
         alerts.retain(|alert| alert.state == "active");
-        Ok(Self { at, readiness: read("/readyz", &answers.readiness)?, jobs, history_error, health, alerts, answers })
+        let readiness = read("/readyz", &answers.readiness)?;
+        Ok(Self { at, readiness, jobs, forgets_runs, history_error, health, alerts, answers })
     }
 
     /// Whether nobody has to do anything.
@@ -200,6 +205,7 @@ impl Told {
             "ready": self.readiness.ready,
             "reasons": reasons,
             "jobs": jobs,
+            "last_runs_from": self.answers.jobs["last_runs_from"],
             "history_error": self.history_error,
             "health": health,
             "alerts": self.answers.alerts.as_ref().map(|alerts| &alerts["alerts"]),

@@ -64,7 +64,12 @@ async fn a_full_redis_is_an_alert_until_it_has_room() {
     resolves(&asked, "memory").await;
     assert_eq!(asked.place.metric("warmd_alerts_active{severity=\"warning\"}"), Some(0.0));
     let log = log(&world, "a");
-    assert!(log.contains("alert: Redis uses ") && log.contains("alert over after "), "{log}");
+    assert!(
+        log.contains("alert: Redis uses ")
+            && log.contains("alert: over after ")
+            && log.contains("; it was: Redis uses "),
+        "{log}"
+    );
     assert_eq!(asked.daemon.stop(), Some(0));
 }
 
@@ -121,7 +126,9 @@ async fn keys_that_are_gone_are_an_alert_of_their_job_until_a_run_has_written_th
     assert_eq!((&gone["job"], &gone["value"], &gone["threshold"]), (&"users".into(), &0.8.into(), &0.95.into()));
     assert_eq!(gone["message"], "users: 80 % of its keys are there, less than 95 %");
     assert_eq!(asked.place.run("users").status, 202);
-    resolves(&asked, "coverage").await;
+    let over = resolves(&asked, "coverage").await["message"].as_str().unwrap().to_owned();
+    assert!(over.starts_with("users: over after "), "{over}");
+    assert!(over.ends_with("; it was: 80 % of its keys are there, less than 95 %"), "{over}");
     // A job that a reload takes away has none.
     world.redis_command::<()>(&["DEL", "t:more:1"]).await;
     eventually("the alert", async || alert(&asked, "coverage").unwrap()["job"] == "more").await;
@@ -274,6 +281,45 @@ async fn a_webhook_hears_of_the_beginning_and_the_end_of_an_alert_in_the_form_of
 }
 
 #[tokio::test]
+async fn posts_that_wait_go_to_the_webhook_of_a_reload_and_those_that_lose_theirs_are_in_the_log() {
+    let world = world(&[("users", USERS)]).await;
+    configure(&world, "maxmemory", "1000000").await;
+    let settings = world.folder().join("conf/warmd.toml");
+    std::fs::create_dir(settings.parent().unwrap()).unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = format!("[alerts]\nwebhook_url = \"http://{closed}/geheim\"\n");
+    std::fs::write(&settings, &nowhere).unwrap();
+    let mut asked = {
+        let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
+        command.arg("--config").arg(&settings);
+        let daemon = crate::daemon::Daemon::spawn(&world, "a", command).ready();
+        Asked { daemon, place: super::place(&world, "a") }
+    };
+    fires(&asked, "memory").await;
+    let (url, kept) = receiver().await;
+    std::fs::write(&settings, format!("[alerts]\nwebhook_url = \"{url}\"\n")).unwrap();
+    asked.daemon.signal("HUP");
+    eventually("the post", async || kept.lock().unwrap().len() == 1).await;
+    assert_eq!(kept.lock().unwrap()[0]["alerts"][0]["labels"]["alertname"], "WarmdRedisMemoryHigh");
+    assert!(!log(&world, "a").contains("does not learn"), "{}", log(&world, "a"));
+
+    std::fs::write(&settings, &nowhere).unwrap();
+    asked.daemon.signal("HUP");
+    asked.daemon.until("READY=1");
+    configure(&world, "maxmemory", "1000000000").await;
+    resolves(&asked, "memory").await;
+    std::fs::write(&settings, "").unwrap();
+    asked.daemon.signal("HUP");
+    let words = format!(
+        "the webhook at http://{closed} does not learn of an alert: the settings name no webhook any more; it was: over after "
+    );
+    eventually("the word of it", async || log(&world, "a").contains(&words)).await;
+    assert_eq!(kept.lock().unwrap().len(), 1);
+    assert!(!log(&world, "a").contains("geheim"), "{}", log(&world, "a"));
+    assert_eq!(asked.daemon.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn settings_of_the_monitor_that_make_no_sense_are_refused_in_words() {
     let world = world(&[("users", USERS)]).await;
     let refused = |variable: &str, value: &str| {
@@ -289,10 +335,30 @@ async fn settings_of_the_monitor_that_make_no_sense_are_refused_in_words() {
         ("WARMD__ALERTS__RESPONSE_TIME", "100", "did you mean `100s`"),
         ("WARMD__ALERTS__WEBHOOK_URL", "alerts.example/secret", "`alerts.webhook_url` is no URL of a web server"),
         ("WARMD__ALERTS__HITRATE", "80%", "hit_rate"),
+        ("WARMD__ALERTS__MEMORY", "of", "; or \"off\""),
+        ("WARMD__ALERTS__FAILED_RUN", "of", "expected true, false, \"on\" or \"off\""),
+        ("WARMD__HTTP__TOKEN_FILE", "", "`http.token_file` is empty: it is to name a file"),
+        ("WARMD__HISTORY__ENABLED", "x", "environment: `history.enabled`: invalid type: string \"x\""),
     ] {
         let said = refused(variable, value);
         assert!(said.contains(words) && !said.contains("secret"), "{variable}={value}: {said}");
     }
     let (code, _, err) = run(&world, &["check"]);
     assert_eq!(code, Some(0), "{err}");
+    for name in [
+        "HIT_RATE",
+        "RESPONSE_TIME",
+        "MEMORY",
+        "COVERAGE",
+        "REDIS_UNREACHABLE",
+        "MISSED_TICK",
+        "FAILED_RUN",
+        "NO_SUCCESS",
+    ] {
+        for off in ["off", "false"] {
+            let output =
+                crate::cli::warmd(&world, &["check"]).env(format!("WARMD__ALERTS__{name}"), off).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{name}={off}");
+        }
+    }
 }

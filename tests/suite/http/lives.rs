@@ -68,6 +68,11 @@ async fn an_address_in_use_ends_the_daemon_before_anything_runs_so_that_it_is_tr
     let words = format!("`http.listen`: cannot listen on {listen}: another program listens there already");
     assert!(said.contains(&words), "{said}");
     assert!(!exists(&world.folder().join("state/history.db")) && world.keys().await.is_empty());
+    // Of a documentation's network: an address that may come up later, with the network.
+    let output = command(&world, "192.0.2.1:9187", &[("WARMD__HTTP__PUBLIC", "true")]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("cannot listen on 192.0.2.1:9187: "), "{said}");
 }
 
 #[tokio::test]
