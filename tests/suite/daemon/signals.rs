@@ -51,7 +51,7 @@ async fn wrong_settings_end_with_78_before_anything_runs() {
     for (name, value, words) in [
         ("WARMD__SCHEDULER__LEASE", "1ms", "`scheduler.lease` is 1ms; it is at least 1s and at most 1h"),
         ("WARMD__SCHEDULER__LAESE", "1s", "unknown setting `laese`, did you mean `lease`?"),
-        ("WARMD__REDIS__URL", "http://x", "the Redis URL cannot be read"),
+        ("WARMD__REDIS__URL", "http://x", "`redis.url`: no URL of a Redis"),
         ("WARMD__LOG__LEVEL", "a=b=c", "`log.level`: "),
     ] {
         let output = warmd(&world, &["run"]).env(name, value).output().unwrap();
