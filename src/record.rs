@@ -25,7 +25,7 @@ pub struct Record {
     /// It was about some targets only (`--only`), which says nothing about the job's size.
     #[serde(default)]
     pub restricted: bool,
-    /// The tick that it belongs to, for scheduled runs.
+    /// The tick that it belongs to. None of a run by hand, and of one in the place of a tick that the clock repeats.
     pub scheduled: Option<DateTime<Utc>>,
     /// When it began.
     pub started: DateTime<Utc>,

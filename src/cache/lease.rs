@@ -1,15 +1,16 @@
 //! The right of one instance to run one job now, kept in Redis.
 //!
-//! Two keys a job, in one hash slot: the lease, which expires with its holder, and the newest tick that has had its run,
-//! which keeps a second instance from running it again after the lease was released.
+//! Three keys a job, in one hash slot: the lease, which expires with its holder; the ticks that have had their run, which
+//! keep a second instance, or a clock that was set back, from running one again after the lease was released; and a mark
+//! that the job has run, which expires when its next run is due.
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use redis::{Cmd, FromRedisValue, Pipeline};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Error, RedisStore, Store};
+use super::{Error, RedisStore, Store, Ticks};
 
 /// What a claim is about.
 #[derive(Debug, Clone, Copy)]
@@ -21,19 +22,37 @@ pub struct Claim<'c> {
     /// Who asks.
     pub instance: &'c str,
     /// The tick to be run; `None` for a run by hand, which is due whenever somebody asks.
-    pub tick: Option<DateTime<Utc>>,
+    pub tick: Option<Tick>,
     /// How long a holder that has died keeps others out. At least a second.
     pub length: Duration,
 }
 
+/// What a claim is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// When it is due.
+    pub at: DateTime<Utc>,
+    /// It is known to have had its run: the clock was set back, and shows it once more.
+    pub again: bool,
+}
+
 /// The answer to a claim.
 pub enum Claimed {
-    /// The job may run.
+    /// The job may run; in the place of a tick that has had its run, when the lease [repeats](Lease::repeats) it.
     Granted(Lease),
     /// Somebody else runs it.
     Held(Holder),
-    /// The tick has had its run.
+    /// The tick has had its run, or a newer one has.
     Done,
+}
+
+/// What a run under a lease leaves behind, so that nobody runs it again.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// All ticks of the job that have had their run.
+    pub ticks: Ticks,
+    /// How long no other run is due, counted from the run's end.
+    pub rest: Duration,
 }
 
 /// Who holds a lease.
@@ -59,6 +78,8 @@ impl Holder {
 pub struct Lease {
     /// `None` without a server: nobody else can be there.
     remote: Option<Remote>,
+    ticks: Ticks,
+    repeats: bool,
     lost: CancellationToken,
     keeper: Option<AbortOnDropHandle<()>>,
 }
@@ -66,8 +87,7 @@ pub struct Lease {
 #[derive(Clone)]
 struct Remote {
     redis: RedisStore,
-    lease: String,
-    tick: String,
+    names: Names,
     value: String,
     length: Duration,
 }
@@ -75,39 +95,51 @@ struct Remote {
 /// Longer than any downtime after which a missed tick still matters; then the mark of a removed job is gone.
 const MARK_LIFE: Duration = Duration::from_secs(400 * 86_400);
 
-/// In seconds. A mark further ahead was made with a clock that was wrong, and would keep the job from running until then;
-/// that a tick runs twice is the lesser evil.
-const CLOCKS_DIFFER: i64 = 600;
+/// A tick further ahead was run by a clock that was wrong. Less may be the clock of another instance.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// Only the holder may renew or release: its lease may have expired, and be another's now.
 const RENEW: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
     if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end \
+    if ARGV[4] ~= '' then redis.call('SET', KEYS[3], '', 'PX', ARGV[4]) end \
     return redis.call('DEL', KEYS[1])";
 
 impl Store {
     /// Asks for the lease of a job.
+    ///
+    /// Where the clock was set back, a tick that has had its run gives way to a run in its place, as soon as the job's
+    /// last run is an interval ago by the server's clock, which is what its keys live by.
     pub async fn claim(&self, claim: Claim<'_>) -> Result<Claimed, Error> {
         let Self::Redis(redis) = self else {
-            return Ok(Claimed::Granted(Lease { remote: None, lost: CancellationToken::new(), keeper: None }));
+            return Ok(match claim.tick {
+                Some(Tick { again: true, .. }) => Claimed::Done,
+                _ => Claimed::Granted(Lease::alone()),
+            });
         };
         let now = Utc::now();
         let value = format!("{} {} {}", uuid::Uuid::now_v7(), now.timestamp_millis(), claim.instance);
-        let (lease, tick) = names(claim.prefix, claim.job);
-        let remote = Remote { redis: redis.clone(), lease, tick, value, length: claim.length };
+        let names = Names::of(claim.prefix, claim.job);
+        let remote = Remote { redis: redis.clone(), names, value, length: claim.length };
+        let Names { lease, ticks, ran } = &remote.names;
         let asked = Instant::now();
-        let mut pipeline = Pipeline::with_capacity(4);
-        pipeline.cmd("SET").arg(&remote.lease).arg(&remote.value).arg("NX").arg("PX").arg(millis(claim.length));
-        pipeline.cmd("GET").arg(&remote.lease).cmd("PTTL").arg(&remote.lease).cmd("GET").arg(&remote.tick);
-        let (_, holder, left, done): (redis::Value, Option<String>, i64, Option<i64>) = redis.send(&pipeline).await?;
-        let is_credible = |mark: &i64| *mark <= now.timestamp() + CLOCKS_DIFFER;
-        let is_done =
-            claim.tick.is_some_and(|tick| done.filter(is_credible).is_some_and(|done| tick.timestamp() <= done));
+        let mut pipeline = Pipeline::with_capacity(5);
+        pipeline.cmd("SET").arg(lease).arg(&remote.value).arg("NX").arg("PX").arg(millis(claim.length));
+        pipeline.cmd("GET").arg(lease).cmd("PTTL").arg(lease).cmd("GET").arg(ticks).cmd("GET").arg(ran);
+        let (_, holder, left, ticks, ran): (redis::Value, Option<String>, i64, Option<String>, Option<String>) =
+            redis.send(&pipeline).await?;
+        let ticks = read(ticks.as_deref());
+        let repeats = claim.tick.is_some_and(|tick| tick.again || is_repeated(&ticks, tick.at, now));
+        let is_done = match claim.tick {
+            Some(_) if repeats => ran.is_some(),
+            Some(tick) => ticks.has(tick.at) || ticks.newest_until(now).is_some_and(|newest| newest >= tick.at),
+            None => false,
+        };
         match holder {
             // The reply of SET may have been lost with a connection, and the command sent twice: the value is what counts.
             Some(holder) if holder == remote.value => {
-                let lease = Lease::keep(remote, asked);
+                let lease = Lease::keep(remote, ticks, repeats, asked);
                 if is_done {
                     // Who released it has run this tick. Expiry would do as well, only later.
                     let _ = lease.release(None).await;
@@ -122,24 +154,24 @@ impl Store {
         }
     }
 
-    /// The newest tick of a job that has had its run, on whatever instance.
-    pub async fn last_tick(&self, prefix: &str, job: &str) -> Result<Option<DateTime<Utc>>, Error> {
-        Ok(self.last_ticks(prefix, &[job]).await?.into_iter().next().flatten())
+    /// The ticks of a job that have had their run, on whatever instance.
+    pub async fn ticks(&self, prefix: &str, job: &str) -> Result<Ticks, Error> {
+        Ok(self.ticks_of(prefix, &[job]).await?.into_iter().next().unwrap_or_default())
     }
 
     /// The same of several jobs, in their order.
-    pub async fn last_ticks(&self, prefix: &str, jobs: &[&str]) -> Result<Vec<Option<DateTime<Utc>>>, Error> {
+    pub async fn ticks_of(&self, prefix: &str, jobs: &[&str]) -> Result<Vec<Ticks>, Error> {
         let redis = match self {
             Self::Redis(redis) if !jobs.is_empty() => redis,
-            _ => return Ok(vec![None; jobs.len()]),
+            _ => return Ok(vec![Ticks::default(); jobs.len()]),
         };
         let mut pipeline = Pipeline::with_capacity(jobs.len());
         for job in jobs {
-            pipeline.cmd("GET").arg(names(prefix, job).1);
+            pipeline.cmd("GET").arg(Names::of(prefix, job).ticks);
         }
-        let done: Vec<Option<i64>> = redis.send(&pipeline).await?;
-        redis.looked_up(done.iter().map(Option::is_some));
-        Ok(done.into_iter().map(|seconds| DateTime::from_timestamp(seconds?, 0)).collect())
+        let marks: Vec<Option<String>> = redis.send(&pipeline).await?;
+        redis.looked_up(marks.iter().map(Option::is_some));
+        Ok(marks.iter().map(|mark| read(mark.as_deref())).collect())
     }
 
     /// Asks the server about a key that is in nobody's way, as a run does about its own: whoever may run may ask that.
@@ -147,19 +179,40 @@ impl Store {
         self.presence(&[format!("{prefix}warmd:{{}}:ready")]).await.map(|_| ())
     }
 
-    /// Marks a tick as the newest that has had its run, where nothing is marked yet.
+    /// Marks a tick as one that has had its run, where nothing is marked yet.
     pub async fn mark_first_tick(&self, prefix: &str, job: &str, tick: DateTime<Utc>) -> Result<(), Error> {
         let Self::Redis(redis) = self else { return Ok(()) };
         let mut pipeline = Pipeline::with_capacity(1);
-        let command = pipeline.cmd("SET").arg(names(prefix, job).1).arg(tick.timestamp());
+        let command = pipeline.cmd("SET").arg(Names::of(prefix, job).ticks).arg(Ticks::one(tick).to_string());
         command.arg("NX").arg("PX").arg(millis(MARK_LIFE)).ignore();
         redis.send(&pipeline).await
     }
 }
 
-/// The braces keep both in one slot of a cluster.
-fn names(prefix: &str, job: &str) -> (String, String) {
-    (format!("{prefix}warmd:{{{job}}}:lease"), format!("{prefix}warmd:{{{job}}}:tick"))
+/// What the keys of a job are called.
+#[derive(Clone)]
+struct Names {
+    lease: String,
+    ticks: String,
+    ran: String,
+}
+
+impl Names {
+    /// The braces keep all in one slot of a cluster.
+    fn of(prefix: &str, job: &str) -> Self {
+        let name = |what: &str| format!("{prefix}warmd:{{{job}}}:{what}");
+        Self { lease: name("lease"), ticks: name("tick"), ran: name("ran") }
+    }
+}
+
+/// What stands in Redis; what is no mark of ours gives way to the next one.
+fn read(mark: Option<&str>) -> Ticks {
+    mark.and_then(|mark| mark.parse().ok()).unwrap_or_default()
+}
+
+/// Whether the clock has been where it is now: the tick has had its run, and so have others far ahead.
+fn is_repeated(ticks: &Ticks, tick: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    ticks.has(tick) && ticks.newest().is_some_and(|newest| newest > now + CLOCKS_DIFFER)
 }
 
 pub(super) fn millis(length: Duration) -> u64 {
@@ -184,8 +237,18 @@ impl Lease {
         &self.lost
     }
 
-    /// Gives the lease back; with the tick that has had its run, so that nobody runs it again. False when it was lost.
-    pub async fn release(mut self, done: Option<DateTime<Utc>>) -> Result<bool, Error> {
+    /// Whether its tick has had its run, so that this one is only in the tick's place.
+    pub fn repeats(&self) -> bool {
+        self.repeats
+    }
+
+    /// The ticks that had had their run when the lease was taken.
+    pub fn ticks(&self) -> &Ticks {
+        &self.ticks
+    }
+
+    /// Gives the lease back, and says what has been done under it. False when it was lost.
+    pub async fn release(mut self, done: Option<Done>) -> Result<bool, Error> {
         self.keeper = None;
         match &self.remote {
             Some(remote) => remote.release(done).await,
@@ -193,10 +256,14 @@ impl Lease {
         }
     }
 
-    fn keep(remote: Remote, asked: Instant) -> Self {
+    fn alone() -> Self {
+        Self { remote: None, ticks: Ticks::default(), repeats: false, lost: CancellationToken::new(), keeper: None }
+    }
+
+    fn keep(remote: Remote, ticks: Ticks, repeats: bool, asked: Instant) -> Self {
         let lost = CancellationToken::new();
         let keeper = tokio::spawn(remote.clone().renew_until_lost(asked, lost.clone()));
-        Self { remote: Some(remote), lost, keeper: Some(AbortOnDropHandle::new(keeper)) }
+        Self { remote: Some(remote), ticks, repeats, lost, keeper: Some(AbortOnDropHandle::new(keeper)) }
     }
 }
 
@@ -221,15 +288,20 @@ impl Remote {
 
     async fn renew(&self) -> Result<bool, Error> {
         let mut command = redis::cmd("EVAL");
-        command.arg(RENEW).arg(1).arg(&self.lease).arg(&self.value).arg(millis(self.length));
+        command.arg(RENEW).arg(1).arg(&self.names.lease).arg(&self.value).arg(millis(self.length));
         self.send::<i64>(command).await.map(|renewed| renewed == 1)
     }
 
-    async fn release(&self, done: Option<DateTime<Utc>>) -> Result<bool, Error> {
-        let done = done.map(|tick| tick.timestamp().to_string()).unwrap_or_default();
+    async fn release(&self, done: Option<Done>) -> Result<bool, Error> {
+        let Names { lease, ticks, ran } = &self.names;
         let mut command = redis::cmd("EVAL");
-        command.arg(RELEASE).arg(2).arg(&self.lease).arg(&self.tick);
-        command.arg(&self.value).arg(done).arg(millis(MARK_LIFE));
+        command.arg(RELEASE).arg(3).arg(lease).arg(ticks).arg(ran).arg(&self.value);
+        match done {
+            Some(Done { ticks, rest }) => {
+                command.arg(ticks.to_string()).arg(millis(MARK_LIFE)).arg(millis(rest).max(1))
+            }
+            None => command.arg("").arg("").arg(""),
+        };
         self.send::<i64>(command).await.map(|released| released == 1)
     }
 

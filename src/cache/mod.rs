@@ -11,15 +11,17 @@ mod lease;
 mod memory;
 mod redis;
 mod sample;
+mod ticks;
 mod usage;
 mod vitals;
 
 pub use self::redis::RedisStore;
 pub use ::redis::{ClientTlsConfig, TlsCertificates};
 pub use index::{Index, Indexed};
-pub use lease::{Claim, Claimed, Holder, Lease};
+pub use lease::{Claim, Claimed, Done, Holder, Lease, Tick};
 pub use memory::MemoryStore;
 pub use sample::Sample;
+pub use ticks::Ticks;
 pub use usage::{Idle, Usage};
 pub use vitals::{Lookups, Vitals};
 

@@ -67,6 +67,11 @@ impl Schedule {
         }
     }
 
+    /// Whether no tick lies between two moments.
+    pub fn is_next(&self, before: DateTime<Utc>, after: DateTime<Utc>) -> bool {
+        self.next_after(before).is_none_or(|next| next >= after)
+    }
+
     /// The last tick after `after` and not later than `until`.
     ///
     /// Looks back from `until` in growing steps: after a long sleep, a tick every second would be too many to walk through.

@@ -236,8 +236,9 @@ impl Monitor {
     async fn look_at_keys(&self, deployment: &Deployment) -> Result<(), cache::Error> {
         let (store, prefix) = (&deployment.store, &deployment.prefix);
         let names: Vec<&str> = deployment.jobs.iter().map(|job| job.name.as_str()).collect();
-        let marks = store.last_ticks(prefix, &names).await?;
         let now = Utc::now();
+        let ticks = store.ticks_of(prefix, &names).await?;
+        let marks = ticks.iter().map(|ticks| ticks.newest_until(now));
         let wanted: Vec<&str> = {
             let mut state = self.0.state();
             let mut wants = |(name, mark): (&&str, _)| {

@@ -11,7 +11,7 @@ use crate::{
     cache::{Claimed, Lease},
     job::Job,
     problems::unknown,
-    record::Meter,
+    record::{Meter, Trigger},
     run::Stop,
 };
 
@@ -101,7 +101,7 @@ fn going(name: &str, active: &Active) -> String {
         Phase::Running { since, .. } => {
             format!("{name} has been running since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))
         }
-        Phase::Claiming => format!("{name} is about to run: its tick of {} asks for the lease", active.tick),
+        Phase::Claiming => format!("{name} is about to run: its tick of {} asks for the lease", active.tick.at),
         Phase::Elsewhere => format!("{name} runs on another instance"),
         Phase::Waiting { message, .. } => format!("a tick of {name} waits: {message}"),
     }
@@ -138,7 +138,7 @@ async fn granted(place: &Place, deployment: &Arc<Deployment>, job: &Arc<Job>, le
     tracing::debug!("{}: a run by hand begins", job.name);
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
-    let run = tick::run_alone(deployment, job, None, stop, &place.meter);
+    let run = tick::run_alone(deployment, job, Trigger::Manual, None, stop, &place.meter);
     let record = tick::watched(run, &place.meter, |waits_for| {
         if let Some(by_hand) = inner.state().by_hand.get_mut(&job.name) {
             by_hand.waits_for = waits_for;

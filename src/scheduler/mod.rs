@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cache::{Claim, Store},
+    cache::{Claim, Store, Tick},
     history::History,
     job::{CatchUp, Job},
     record::{Cause, Meter, Outcome, Record},
@@ -71,7 +71,7 @@ impl Deployment {
         self.jobs.iter().find(|job| job.name == name)
     }
 
-    fn claim<'c>(&'c self, job: &'c Job, tick: Option<DateTime<Utc>>) -> Claim<'c> {
+    fn claim<'c>(&'c self, job: &'c Job, tick: Option<Tick>) -> Claim<'c> {
         Claim { prefix: &self.prefix, job: &job.name, instance: &self.instance, tick, length: self.lease }
     }
 }
@@ -105,7 +105,7 @@ struct State {
 
 /// A tick that is not over.
 struct Active {
-    tick: DateTime<Utc>,
+    tick: Tick,
     /// The newest tick that found a run of this one going: recorded as missed, so nobody is to run it.
     missed: Option<DateTime<Utc>>,
     phase: Phase,
@@ -213,7 +213,8 @@ impl Scheduler {
     }
 
     fn begin(&self, due: Due, now: DateTime<Utc>) {
-        let Due { job: name, tick } = due;
+        let Due { job: name, tick: at, again } = due;
+        let tick = Tick { at, again };
         let mut state = self.0.state();
         let deployment = Arc::clone(&state.deployment);
         let skipped = match state.active.get_mut(&name) {
@@ -223,16 +224,18 @@ impl Scheduler {
                 self.0.tasks.spawn(tick::live(self.clone(), name));
                 return;
             }
+            // What is due already is as good as a run in the place of an old tick.
+            Some(_) if again => None,
             Some(Active { phase: Phase::Running { since, .. }, missed, .. }) => {
-                *missed = Some(tick);
+                *missed = Some(at);
                 let why = format!("the run before has been going since {}", since.format("%Y-%m-%d %H:%M:%S UTC"));
-                Some((tick, Cause::Overlap, why))
+                Some((at, Cause::Overlap, why))
             }
             Some(active) => {
                 let before = std::mem::replace(&mut active.tick, tick);
                 active.renewed.notify_one();
                 match &active.phase {
-                    Phase::Waiting { cause, message } => Some((before, *cause, message.clone())),
+                    Phase::Waiting { cause, message } if !before.again => Some((before.at, *cause, message.clone())),
                     _ => None,
                 }
             }

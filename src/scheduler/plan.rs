@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::{CatchUp, Job, Schedule};
+use crate::{
+    cache::Ticks,
+    job::{CatchUp, Job, Schedule},
+};
 
 /// The schedules of all jobs, and up to where their ticks were handed out.
 pub(super) struct Plan {
@@ -18,6 +21,8 @@ struct Planned {
     catch_up: CatchUp,
     /// Ticks up to here were handed out, or passed before the job was planned.
     seen: DateTime<Utc>,
+    /// Those that were handed out, so that none of them has a second run when the clock goes back.
+    ran: Ticks,
     /// The first tick after `seen`.
     next: DateTime<Utc>,
     /// From it to the one after it.
@@ -29,13 +34,12 @@ struct Planned {
 pub(super) struct Due {
     pub job: String,
     pub tick: DateTime<Utc>,
+    /// It was due before: the clock went back since.
+    pub again: bool,
 }
 
 /// The heart beats twice a second; a tick that is found later than this was slept through.
 const SLEPT: TimeDelta = TimeDelta::seconds(30);
-
-/// A clock that goes back further was wrong for long. Waiting until it has caught up would leave keys cold.
-const FAR_BACK: TimeDelta = TimeDelta::minutes(10);
 
 impl Plan {
     /// No jobs yet.
@@ -47,12 +51,11 @@ impl Plan {
     pub fn look(&mut self, now: DateTime<Utc>) -> Vec<Due> {
         if now < self.looked - TimeDelta::seconds(1) {
             let back = (self.looked - now).num_seconds();
-            if self.looked - now > FAR_BACK {
-                tracing::warn!("the clock went back by {back} s; the schedules begin anew");
-                self.jobs.values_mut().for_each(|planned| planned.begin_anew(now));
-            } else {
-                tracing::warn!("the clock went back by {back} s; ticks that have had their run are not repeated");
-            }
+            tracing::warn!(
+                "the clock went back by {back} s: no tick runs twice, and a job whose ticks have had their run runs when \
+                 an interval has passed since"
+            );
+            self.jobs.values_mut().for_each(|planned| planned.go_back(now));
         }
         self.looked = now;
         self.jobs.iter_mut().filter_map(|(job, planned)| planned.due(job, now)).collect()
@@ -66,20 +69,28 @@ impl Plan {
         for job in jobs {
             let Some(schedule) = job.schedule.clone() else { continue };
             let delay = TimeDelta::from_std(job.start_delay()).unwrap_or_default();
-            let mut seen = now;
-            if let Some(old) = before.remove(&job.name) {
+            let (mut seen, mut ran) = (now, Ticks::default());
+            if let Some(mut old) = before.remove(&job.name) {
                 if old.schedule.is_same(&schedule) {
                     seen = old.seen;
                 } else if old.next <= now {
-                    due.push(Due { job: job.name.clone(), tick: old.next });
+                    due.extend(old.hand_out(&job.name, old.next));
                 }
+                ran = old.ran;
             }
             if let Some(next) = schedule.next_after(seen) {
                 let (catch_up, interval) = (job.catch_up, interval(&schedule, next));
-                self.jobs.insert(job.name.clone(), Planned { schedule, delay, catch_up, seen, next, interval });
+                self.jobs.insert(job.name.clone(), Planned { schedule, delay, catch_up, seen, ran, next, interval });
             }
         }
         due
+    }
+
+    /// Takes note of a tick that runs without having been handed out here.
+    pub fn ran(&mut self, job: &str, tick: DateTime<Utc>) {
+        if let Some(planned) = self.jobs.get_mut(job) {
+            planned.hand_out(job, tick);
+        }
     }
 
     /// The tick that comes next, and whose it is.
@@ -108,10 +119,22 @@ fn interval(schedule: &Schedule, tick: DateTime<Utc>) -> Option<TimeDelta> {
 }
 
 impl Planned {
-    fn begin_anew(&mut self, now: DateTime<Utc>) {
-        if let Some(next) = self.schedule.next_after(now) {
-            (self.seen, self.next, self.interval) = (now, next, interval(&self.schedule, next));
+    /// Looks again at ticks that the clock is about to show once more. One that waited for its delay goes on waiting.
+    fn go_back(&mut self, now: DateTime<Utc>) {
+        let until = now - self.delay;
+        if until < self.seen
+            && let Some(next) = self.schedule.next_after(until)
+        {
+            (self.seen, self.next, self.interval) = (until, next, interval(&self.schedule, next));
         }
+    }
+
+    /// Makes the tick one that has had its run. `None` when it had, and the job makes up for nothing.
+    fn hand_out(&mut self, job: &str, tick: DateTime<Utc>) -> Option<Due> {
+        let again = self.ran.has(tick);
+        self.ran.add(tick, tick, |before, after| self.schedule.is_next(before, after));
+        let is_due = !again || self.catch_up == CatchUp::Once;
+        is_due.then(|| Due { job: job.to_owned(), tick, again })
     }
 
     fn due(&mut self, job: &str, now: DateTime<Utc>) -> Option<Due> {
@@ -130,7 +153,7 @@ impl Planned {
             tracing::warn!("{job}: the tick of {tick} was slept through, and catch_up is \"none\"");
             return None;
         }
-        Some(Due { job: job.to_owned(), tick })
+        self.hand_out(job, tick)
     }
 }
 

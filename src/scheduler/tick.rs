@@ -1,14 +1,18 @@
 //! The life of one tick: lease, run, record, release.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Active, Deployment, Due, Phase, Scheduler};
 use crate::{
-    cache::{Claimed, Lease},
-    job::Job,
+    cache::{Claimed, Done, Lease, Tick},
+    job::{CatchUp, Job},
     record::{Cause, Meter, Outcome, Past, Record, Trigger},
     run::{self, Request, Stop},
     telemetry,
@@ -43,7 +47,7 @@ pub(super) async fn live(scheduler: Scheduler, name: String) {
             Next::Over => {
                 let mut state = inner.state();
                 // A newer tick may have come while this one turned out to be done.
-                let is_newer = |active: &Active| active.tick > tick && !inner.shutdown.is_cancelled();
+                let is_newer = |active: &Active| active.tick != tick && !inner.shutdown.is_cancelled();
                 if state.active.get(&name).is_some_and(is_newer) && deployment.job(&name).is_some() {
                     continue;
                 }
@@ -65,7 +69,7 @@ async fn attempt(
     scheduler: &Scheduler,
     deployment: &Arc<Deployment>,
     job: &Arc<Job>,
-    tick: DateTime<Utc>,
+    tick: Tick,
     delays: &mut ExponentialBackoff,
 ) -> Next {
     if scheduler.runs_by_hand(&job.name) {
@@ -81,7 +85,12 @@ async fn attempt(
             let turn = Duration::from_millis(10);
             Next::Again((holder.expires_in + turn).min((deployment.lease / 3).max(turn)))
         }
-        Ok(Claimed::Granted(lease)) => match granted(scheduler, deployment, job, tick, lease).await {
+        // Another daemon of this job had the clock that was ahead, or this one before it was restarted.
+        Ok(Claimed::Granted(lease)) if lease.repeats() && job.catch_up == CatchUp::None => {
+            let _ = lease.release(None).await;
+            Next::Over
+        }
+        Ok(Claimed::Granted(lease)) => match granted(scheduler, deployment, job, tick.at, lease).await {
             None => Next::Over,
             Some((cause, message)) => wait(scheduler, job, cause, message, delays),
         },
@@ -106,13 +115,18 @@ async fn granted(
     lease: Lease,
 ) -> Option<(Cause, String)> {
     let inner = &scheduler.0;
-    let since = Utc::now();
+    let (since, started) = (Utc::now(), Instant::now());
     let meter = Arc::new(Meter::default());
     scheduler.enter(&job.name, Phase::Running { since, waits_for: None, meter: Arc::clone(&meter) });
-    tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name);
+    // A run in the place of a tick is not that tick's.
+    let scheduled = (!lease.repeats()).then_some(tick);
+    match scheduled {
+        Some(tick) => tracing::debug!(job = job.name, %tick, "{}: the tick of {tick} begins", job.name),
+        None => tracing::info!("{}: the tick of {tick} has had its run, an interval ago or longer", job.name),
+    }
     let stop =
         Stop { shutdown: inner.shutdown.clone(), at_once: inner.at_once.clone(), lease_lost: lease.lost().clone() };
-    let run = run_alone(deployment, job, Some(tick), stop, &meter);
+    let run = run_alone(deployment, job, Trigger::Schedule, scheduled, stop, &meter);
     let record = watched(run, &meter, |waits_for| {
         scheduler.enter(&job.name, Phase::Running { since, waits_for, meter: Arc::clone(&meter) });
     });
@@ -121,12 +135,27 @@ async fn granted(
     let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
     let missed = inner.state().active.get(&job.name).and_then(|active| active.missed);
     let newest = missed.map_or(tick, |missed| missed.max(tick));
-    conclude(scheduler, deployment, &record, lease, is_over.then_some(newest)).await;
+    let done = is_over.then(|| done(job, &lease, tick..=newest, started.elapsed())).flatten();
+    conclude(scheduler, deployment, &record, lease, done).await;
     if record.outcome == Outcome::Interrupted && !inner.shutdown.is_cancelled() {
         // The lease was lost: another instance may have it, or nobody.
         return Some((Cause::LeaseLost, "the lease was lost".to_owned()));
     }
     is_out_of_reach.then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
+}
+
+/// What the run of the first of these ticks leaves behind; it has made the others miss theirs.
+fn done(job: &Job, lease: &Lease, passed: RangeInclusive<DateTime<Utc>>, took: Duration) -> Option<Done> {
+    let schedule = job.schedule.as_ref()?;
+    let (tick, newest) = passed.into_inner();
+    let mut ticks = lease.ticks().clone();
+    if !lease.repeats() {
+        ticks.add(tick, newest, |before, after| schedule.is_next(before, after));
+    }
+    let interval = (schedule.next_after(newest)? - newest).to_std().ok()?;
+    // The next run may begin a moment early.
+    let rest = (interval * 9 / 10).saturating_sub(took);
+    Some(Done { ticks, rest })
 }
 
 /// Waits for a run, and tells meanwhile what it waits for.
@@ -151,7 +180,7 @@ pub(super) async fn conclude(
     deployment: &Deployment,
     record: &Record,
     lease: Lease,
-    done: Option<DateTime<Utc>>,
+    done: Option<Done>,
 ) {
     match lease.release(done).await {
         Ok(true) => {}
@@ -168,6 +197,7 @@ pub(super) async fn conclude(
 pub(super) async fn run_alone(
     deployment: &Arc<Deployment>,
     job: &Arc<Job>,
+    trigger: Trigger,
     tick: Option<DateTime<Utc>>,
     stop: Stop,
     meter: &Arc<Meter>,
@@ -179,7 +209,6 @@ pub(super) async fn run_alone(
     };
     let (run_job, run_deployment, meter) = (Arc::clone(job), Arc::clone(deployment), Arc::clone(meter));
     let run = isolated(async move {
-        let trigger = if tick.is_some() { Trigger::Schedule } else { Trigger::Manual };
         let request = Request { trigger, scheduled: tick, past, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
         Some(run::run(&run_job, around, &request, &meter).await)
@@ -242,7 +271,8 @@ pub(super) async fn catch_up(scheduler: Scheduler, job: Arc<Job>, started: DateT
         return;
     }
     tracing::info!("{}: catching up with the tick of {tick}", job.name);
-    scheduler.begin(Due { job: job.name.clone(), tick }, Utc::now());
+    inner.state().plan.ran(&job.name, tick);
+    scheduler.begin(Due { job: job.name.clone(), tick, again: false }, Utc::now());
 }
 
 /// The tick up to which a job has had its runs. The first daemon that knows a job marks the moment, so that a tick after
@@ -253,9 +283,10 @@ async fn seen_before(
     started: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, crate::cache::Error> {
     let (store, prefix) = (&deployment.store, &deployment.prefix);
-    let marked = store.last_tick(prefix, &job.name).await?;
-    if marked.is_some() {
-        return Ok(marked);
+    let ticks = store.ticks(prefix, &job.name).await?;
+    if !ticks.is_empty() {
+        // Others are ahead where the clock was wrong.
+        return Ok(ticks.newest_until(started));
     }
     // Redis may have been emptied since, or be none.
     let recorded = match &deployment.history {

@@ -11,7 +11,7 @@ use tokio::{
     runtime::Runtime,
 };
 use tokio_util::task::AbortOnDropHandle;
-use warmd::cache::{Claim, Claimed, Entry, Error, Presence, Server, Store, Written};
+use warmd::cache::{Claim, Claimed, Entry, Error, Presence, Server, Store, Tick, Written};
 
 use crate::driver::{Target, alone, fuzz, kind_of, seeds};
 
@@ -126,8 +126,13 @@ fn whatever_redis_answers_is_an_answer_or_an_error() {
                 ttl: Duration::from_secs(1),
                 only_absent,
             });
-            let claim =
-                Claim { prefix: "p:", job: "j", instance: "i", tick: Some(Utc::now()), length: Duration::from_secs(2) };
+            let claim = Claim {
+                prefix: "p:",
+                job: "j",
+                instance: "i",
+                tick: Some(Tick { at: Utc::now(), again: false }),
+                length: Duration::from_secs(2),
+            };
             let mut told = String::new();
             let presence: Result<Vec<Presence>, Error> = in_time(store.presence(&keys)).await?;
             match presence {
@@ -155,7 +160,7 @@ fn whatever_redis_answers_is_an_answer_or_an_error() {
                     Err(error) => told.push_str(&kind_of(&error.message)),
                 }
                 let _ = in_time(store.get("k")).await?;
-                let _ = in_time(store.last_tick("p:", "j")).await?;
+                let _ = in_time(store.ticks("p:", "j")).await?;
             }
             Ok(told)
         })

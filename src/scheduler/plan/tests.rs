@@ -23,9 +23,11 @@ fn plan(jobs: &[Job], now: &str) -> Plan {
     plan
 }
 
-/// The ticks that a look hands out, as `job time`.
+/// The ticks that a look hands out, as `job time`, with `again` behind those that it has handed out before.
 fn look(plan: &mut Plan, now: &str) -> Vec<String> {
-    plan.look(at(now)).into_iter().map(|due| format!("{} {}", due.job, due.tick.format("%H:%M:%S"))).collect()
+    let again = |due: &Due| if due.again { " again" } else { "" };
+    let words = |due: Due| format!("{} {}{}", due.job, due.tick.format("%H:%M:%S"), again(&due));
+    plan.look(at(now)).into_iter().map(words).collect()
 }
 
 #[test]
@@ -51,21 +53,72 @@ fn after_a_sleep_only_the_newest_missed_tick_runs_unless_catch_up_is_none() {
 }
 
 #[test]
-fn a_clock_that_goes_back_repeats_no_tick() {
-    let mut plan = plan(&[job("a", "schedule = \"*/5 * * * *\"")], "2026-06-01T10:02:00Z");
-    assert_eq!(look(&mut plan, "2026-06-01T10:05:00Z"), ["a 10:05:00"]);
-    assert_eq!(look(&mut plan, "2026-06-01T09:59:00Z"), [""; 0]);
-    assert_eq!(look(&mut plan, "2026-06-01T10:05:00Z"), [""; 0]);
-    assert_eq!(look(&mut plan, "2026-06-01T10:10:00Z"), ["a 10:10:00"]);
+fn a_clock_that_goes_back_has_no_tick_run_twice_however_far_it_goes() {
+    for back in ["2026-06-01T10:04:00Z", "2026-06-01T09:59:00Z", "2026-05-25T10:00:00Z", "2001-01-01T00:00:00Z"] {
+        let jobs = [
+            job("a", "schedule = \"*/5 * * * *\""),
+            job("daily", "schedule = \"10 10 * * *\""),
+            job("none", "schedule = \"*/5 * * * *\"\ncatch_up = \"none\""),
+        ];
+        let mut plan = plan(&jobs, "2026-06-01T10:02:00Z");
+        assert_eq!(look(&mut plan, "2026-06-01T10:05:00Z"), ["a 10:05:00", "none 10:05:00"]);
+        assert_eq!(look(&mut plan, "2026-06-01T10:10:00Z"), ["a 10:10:00", "daily 10:10:00", "none 10:10:00"]);
+        assert_eq!(look(&mut plan, back), [""; 0]);
+        // A tick before the first look has not had its run here.
+        let late = if back < "2026-06-01T10:00" { vec!["a 10:00:00", "none 10:00:00"] } else { Vec::new() };
+        let mut begun = look(&mut plan, "2026-06-01T10:00:00Z");
+        begun.retain(|due| !due.starts_with("daily"));
+        assert_eq!(begun, late, "{back}");
+        assert_eq!(look(&mut plan, "2026-06-01T10:05:00Z"), ["a 10:05:00 again"], "{back}");
+        assert_eq!(look(&mut plan, "2026-06-01T10:05:01Z"), [""; 0]);
+        let daily = ["a 10:10:00 again", "daily 10:10:00 again"];
+        assert_eq!(look(&mut plan, "2026-06-01T10:10:00Z"), daily, "{back}");
+        assert_eq!(look(&mut plan, "2026-06-01T10:15:00Z"), ["a 10:15:00", "none 10:15:00"], "{back}");
+    }
 }
 
 #[test]
-fn a_clock_that_was_wrong_by_an_hour_keeps_no_job_waiting_for_an_hour() {
-    let mut plan = plan(&[job("a", "schedule = \"*/5 * * * *\"")], "2026-06-01T11:02:00Z");
-    assert_eq!(look(&mut plan, "2026-06-01T11:05:00Z"), ["a 11:05:00"]);
-    assert_eq!(look(&mut plan, "2026-06-01T10:06:00Z"), [""; 0]);
-    assert_eq!(look(&mut plan, "2026-06-01T10:10:00Z"), ["a 10:10:00"]);
+fn a_clock_that_was_wrong_by_an_hour_holds_back_only_what_has_had_its_run() {
+    let mut plan = plan(&[job("a", "schedule = \"*/5 * * * *\"")], "2026-06-01T10:02:00Z");
+    assert_eq!(look(&mut plan, "2026-06-01T10:05:00Z"), ["a 10:05:00"]);
+    // Twelve ticks are missed, of which the newest runs.
+    assert_eq!(look(&mut plan, "2026-06-01T11:06:00Z"), ["a 11:05:00"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:10:00Z"), ["a 11:10:00"]);
     assert_eq!(look(&mut plan, "2026-06-01T10:12:00Z"), [""; 0]);
+    for tick in (15..60).step_by(5) {
+        assert_eq!(look(&mut plan, &format!("2026-06-01T10:{tick}:00Z")), [format!("a 10:{tick}:00")]);
+    }
+    assert_eq!(look(&mut plan, "2026-06-01T11:00:00Z"), ["a 11:00:00"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:05:00Z"), ["a 11:05:00 again"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:10:00Z"), ["a 11:10:00 again"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:15:00Z"), ["a 11:15:00"]);
+}
+
+#[test]
+fn a_clock_that_goes_back_changes_nothing_for_a_tick_that_waits_for_its_delay() {
+    let jittered = job("a", "schedule = \"0 * * * *\"\nstart_jitter = \"50m\"");
+    let delay = TimeDelta::from_std(jittered.start_delay()).unwrap();
+    let mut plan = plan(&[jittered], "2026-06-01T10:30:00Z");
+    let tick = at("2026-06-01T11:00:00Z");
+    assert_eq!(plan.look(tick + delay - TimeDelta::seconds(10)), []);
+    assert_eq!(plan.look(tick - TimeDelta::minutes(5)), []);
+    assert_eq!(plan.look(tick + delay), [Due { job: "a".to_owned(), tick, again: false }]);
+    assert_eq!(plan.look(tick + TimeDelta::seconds(1)), []);
+    assert_eq!(plan.look(tick + delay), [Due { job: "a".to_owned(), tick, again: true }]);
+}
+
+#[test]
+fn what_has_had_its_run_is_known_through_reloads_and_when_it_was_made_up_for() {
+    let hourly = job("a", "schedule = \"0 * * * *\"");
+    let mut plan = plan(std::slice::from_ref(&hourly), "2026-06-01T10:30:00Z");
+    plan.ran("a", at("2026-06-01T10:00:00Z"));
+    assert_eq!(look(&mut plan, "2026-06-01T11:00:00Z"), ["a 11:00:00"]);
+    let changed = job("a", "schedule = \"*/30 * * * *\"");
+    assert_eq!(plan.replace([&changed].into_iter(), at("2026-06-01T11:10:00Z")), []);
+    assert_eq!(look(&mut plan, "2026-06-01T09:50:00Z"), [""; 0]);
+    assert_eq!(look(&mut plan, "2026-06-01T10:00:00Z"), ["a 10:00:00 again"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:00:00Z"), ["a 11:00:00 again"]);
+    assert_eq!(look(&mut plan, "2026-06-01T11:30:00Z"), ["a 11:30:00"]);
 }
 
 #[test]
@@ -104,7 +157,7 @@ fn start_jitter_delays_a_job_always_by_the_same_time() {
     let mut plan = plan(&[jittered], "2026-06-01T10:30:00Z");
     for tick in [at("2026-06-01T11:00:00Z"), at("2026-06-01T12:00:00Z")] {
         assert_eq!(plan.look(tick + delay - TimeDelta::milliseconds(1)), []);
-        assert_eq!(plan.look(tick + delay), [Due { job: "a".to_owned(), tick }]);
+        assert_eq!(plan.look(tick + delay), [Due { job: "a".to_owned(), tick, again: false }]);
     }
 }
 
@@ -115,7 +168,7 @@ fn a_reload_loses_no_tick_and_repeats_none() {
     // The tick became due since the last look.
     let due =
         plan.replace([&hourly, &job("new", "schedule = \"@every 1m\"")].into_iter(), at("2026-06-01T11:00:00.1Z"));
-    assert_eq!(due, [Due { job: "hourly".to_owned(), tick: at("2026-06-01T11:00:00Z") }]);
+    assert_eq!(due, [Due { job: "hourly".to_owned(), tick: at("2026-06-01T11:00:00Z"), again: false }]);
     assert_eq!(look(&mut plan, "2026-06-01T11:00:30Z"), [""; 0]);
     assert_eq!(look(&mut plan, "2026-06-01T11:01:00Z"), ["new 11:01:00"]);
     // Another schedule counts from now on, and a removed job is gone.
@@ -131,7 +184,7 @@ fn a_tick_that_waits_for_its_delay_survives_a_change_of_the_schedule() {
     let mut plan = plan(&[before], "2026-06-01T10:30:00Z");
     let after = job("trending", "schedule = \"30 * * * *\"");
     let due = plan.replace([&after].into_iter(), at("2026-06-01T11:00:10Z"));
-    assert_eq!(due, [Due { job: "trending".to_owned(), tick: at("2026-06-01T11:00:00Z") }]);
+    assert_eq!(due, [Due { job: "trending".to_owned(), tick: at("2026-06-01T11:00:00Z"), again: false }]);
 }
 
 #[test]
@@ -142,5 +195,5 @@ fn a_tick_that_waits_for_its_delay_survives_a_reload_that_leaves_it_alone() {
     assert!(delay > TimeDelta::minutes(1));
     assert_eq!(plan.replace([&jittered].into_iter(), at("2026-06-01T11:00:10Z")), []);
     let tick = at("2026-06-01T11:00:00Z");
-    assert_eq!(plan.look(tick + delay), [Due { job: "trending".to_owned(), tick }]);
+    assert_eq!(plan.look(tick + delay), [Due { job: "trending".to_owned(), tick, again: false }]);
 }

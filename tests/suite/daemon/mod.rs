@@ -10,12 +10,14 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use warmd::cache::Ticks;
 
 use crate::{
     cli::{run, warmd},
     world::World,
 };
 
+mod clock;
 mod kills;
 mod leases;
 mod reload;
@@ -73,6 +75,8 @@ impl Chance {
         std::thread::sleep(Duration::from_millis(self.below(at_most)));
     }
 }
+
+pub use clock::Clock;
 
 /// A daemon that tells this test, in systemd's place, how it is.
 pub struct Daemon {
@@ -200,6 +204,12 @@ pub async fn until(world: &World, what: &str, enough: impl Fn(&[Value]) -> bool)
         assert!(start.elapsed() < PATIENCE, "{what}: {records:#?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The ticks of a job that Redis knows to have had their run.
+async fn marked(world: &World, job: &str) -> Ticks {
+    let mark: String = world.redis_command(&["GET", &format!("t:warmd:{{{job}}}:tick")]).await;
+    mark.parse().unwrap()
 }
 
 fn with<'r>(records: &'r [Value], field: &str, value: &str) -> Vec<&'r Value> {

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use chrono::Utc;
 use serde_json::Value;
 
-use super::{Daemon, EVERY_SECOND, USERS, eventually, moment, records, slow, tick, until, with};
+use super::{Daemon, EVERY_SECOND, USERS, eventually, marked, moment, records, slow, tick, until, with};
 use crate::{cli::write_job, world::World};
 
 #[tokio::test]
@@ -108,9 +108,9 @@ async fn a_tick_that_finds_its_run_going_is_recorded_as_missed() {
     assert_eq!(interrupted["cause"], "shutdown");
     assert!(interrupted["written"].as_u64().unwrap() > 0, "{interrupted}");
     assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{slow}:lease"]).await, 0);
-    let marked: i64 = world.redis_command(&["GET", "t:warmd:{slow}:tick"]).await;
+    let marked = marked(&world, "slow").await.newest().unwrap();
     let tick = tick(&interrupted);
-    assert!(marked < tick.timestamp(), "{marked} is marked, and the run of {tick} was interrupted");
+    assert!(marked < tick, "{marked} is marked, and the run of {tick} was interrupted");
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn a_tick_that_was_recorded_as_missed_is_not_made_up_for() {
     daemon.signal("HUP");
     let ended = until(&world, "its run", |records| !with(records, "outcome", "ok").is_empty()).await;
     assert_eq!(daemon.stop(), Some(0));
-    let missed = with(&ended, "cause", "overlap").last().map(|record| tick(record).timestamp());
-    assert_eq!(world.redis_command::<Option<i64>>(&["GET", "t:warmd:{slow}:tick"]).await, missed, "{ended:#?}");
+    let missed = with(&ended, "cause", "overlap").last().map(|record| tick(record));
+    assert_eq!(marked(&world, "slow").await.newest(), missed, "{ended:#?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cli::{run, warmd, write_job},
-    daemon::{Chance, Daemon, eventually, moment, records, until},
+    daemon::{Chance, Clock, Daemon, eventually, moment, records, until},
     servers,
     world::World,
 };
@@ -183,35 +183,6 @@ async fn stopped_for_longer_than_its_lease_beside_another_it_leaves_the_run_to_t
     adds_up(lost);
     assert_eq!((first.stop(), second.stop()), (Some(0), Some(0)));
     assert_eq!(self::records(&world).len(), 2, "the tick was run again");
-}
-
-/// A daemon with a clock of its own, which the test sets: `None` where the library for that is not installed.
-struct Clock {
-    file: PathBuf,
-    daemon: Daemon,
-}
-
-impl Clock {
-    fn start(world: &World, name: &str, shift: &str) -> Option<Self> {
-        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-            .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1")))
-            .into_iter()
-            .find(|path| path.exists())?;
-        let file = world.folder().join(format!("{name}.clock"));
-        fs::write(&file, shift).unwrap();
-        let mut command = warmd(world, &["run"]);
-        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &file).env("FAKETIME_NO_CACHE", "1");
-        // Only the time of day: no step of it moves the clock that timers go by.
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("WARMD__LOG__LEVEL", "info");
-        Some(Self { file, daemon: Daemon::spawn(world, name, command).ready() })
-    }
-
-    fn is_set_to(&self, shift: &str) {
-        let new = self.file.with_extension("new");
-        fs::write(&new, shift).unwrap();
-        // At once: half a file is another time.
-        fs::rename(new, &self.file).unwrap();
-    }
 }
 
 /// Removes all keys and waits until they are warm again, which must not take long, after doing something in the middle.

@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use warmd::cache::Ticks;
+
 use super::{LEASE, Millis};
 
 /// One possession of a job's lease.
@@ -67,7 +69,7 @@ impl Monitor {
 
 /// How many runs have left their mark so far.
 pub fn marks(lines: &[String]) -> usize {
-    lines.iter().filter(|line| line.contains("lua] \"SET\"")).count()
+    lines.iter().filter(|line| line.contains("lua] \"SET\"") && line.contains(":tick\"")).count()
 }
 
 struct Claim {
@@ -121,7 +123,7 @@ pub fn holds(lines: &[String], begun: &[Begun]) -> (Vec<Hold>, HashMap<String, M
         match words.as_slice() {
             ["EVAL", ..] => last_evaluated = words,
             ["SET", key, tick, ..] if key.ends_with(":tick") => {
-                first_marks.entry(job_in(key)).or_insert(tick.parse::<Millis>().unwrap() * 1000);
+                first_marks.entry(job_in(key)).or_insert(newest(tick).unwrap());
             }
             // What a script does follows it at once.
             ["PEXPIRE" | "DEL", ..] => {
@@ -130,7 +132,7 @@ pub fn holds(lines: &[String], begun: &[Begun]) -> (Vec<Hold>, HashMap<String, M
                     hold.renewed = *at;
                 } else {
                     hold.released = Some(*at);
-                    hold.mark = last_evaluated[6].parse::<Millis>().ok().map(|seconds| seconds * 1000);
+                    hold.mark = newest(last_evaluated[7]);
                 }
             }
             _ => {}
@@ -151,9 +153,14 @@ fn command(line: &str) -> Option<(Millis, Vec<&str>)> {
 /// The value of the lease that a script is about.
 fn evaluated<'l>(words: &[&'l str]) -> Option<&'l str> {
     match words {
-        ["EVAL", _, "1", _, value, ..] | ["EVAL", _, "2", _, _, value, ..] => Some(token(value)),
+        ["EVAL", _, "1", _, value, ..] | ["EVAL", _, "3", _, _, _, value, ..] => Some(token(value)),
         _ => None,
     }
+}
+
+/// The newest tick of a mark.
+fn newest(mark: &str) -> Option<Millis> {
+    Some(mark.parse::<Ticks>().ok()?.newest()?.timestamp_millis())
 }
 
 fn claim(at: Millis, words: &[&str]) -> Option<Claim> {
