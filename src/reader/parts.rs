@@ -48,17 +48,18 @@ impl Reader {
                 self.throttles.query().await;
             }
             let began = Instant::now();
-            match self.attempt_parts(sql, arguments, split, start, step).await {
+            let attempt = self.attempt_parts(sql, arguments, split, start, step, began).await;
+            if attempt.is_err() {
+                self.meter.database.add_time(began.elapsed());
+            }
+            match attempt {
                 Ok(states) => {
                     self.answered(sql, began, began.elapsed());
                     self.waits_no_more();
                     return Ok(states);
                 }
                 Err(Unread::Refused(why)) => return Err(refusal(sql, &why)),
-                Err(Unread::Failed(error)) => {
-                    self.meter.database.add_time(began.elapsed());
-                    self.pause(sql, &error, &mut delays).await?;
-                }
+                Err(Unread::Failed(error)) => self.pause(sql, &error, &mut delays).await?,
             }
         }
     }
@@ -70,8 +71,8 @@ impl Reader {
         split: &Split,
         start: impl Fn(&Columns<'_>) -> Result<S, String> + Copy + Send + 'static,
         step: impl Fn(&mut S, &Row) -> Result<(), String> + Copy + Send + 'static,
+        began: Instant,
     ) -> Result<Vec<S>, Unread> {
-        let began = Instant::now();
         let connections = try_join_all((0..split.connections.get()).map(|_| self.connection())).await?;
         let timeout = self.time_limit();
         let mut tasks = Vec::new();

@@ -109,7 +109,8 @@ async fn a_mistake_is_placed_in_the_users_own_text() {
         ("select user_id as usr_id from events", Some((1, 1)), "the statement has no column `user_id`; did you mean"),
         ("select user_id, product_id as user_id from events", None, "two columns named `user_id`"),
     ] {
-        let error = first_columns(&mut shared(url, 2).await, &statement(url, sql), &Arguments::new()).await.unwrap_err();
+        let error =
+            first_columns(&mut shared(url, 2).await, &statement(url, sql), &Arguments::new()).await.unwrap_err();
         assert!(error.message.starts_with(message), "{sql}: {error}");
         assert_eq!((error.kind, error.position), (ErrorKind::Permanent, position), "{sql}: {error}");
     }

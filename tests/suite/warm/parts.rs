@@ -87,7 +87,9 @@ async fn values_are_the_same_however_many_connections_read_the_events() {
 #[tokio::test]
 async fn events_that_move_between_users_meanwhile_are_read_once_each() {
     let world = shop().await;
-    world.sql("CREATE TABLE moving AS SELECT n AS user_id, n % 7 AS product_id FROM generate_series(1, 400) AS n").await;
+    world
+        .sql("CREATE TABLE moving AS SELECT n AS user_id, n % 7 AS product_id FROM generate_series(1, 400) AS n")
+        .await;
     let job = similar(&world, 3, "SELECT user_id, product_id FROM moving");
     let done = CancellationToken::new();
     let writer = async {
