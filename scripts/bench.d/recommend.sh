@@ -18,7 +18,7 @@ shop_job() { # NAME USERS [CONNECTIONS]
     mkdir -p "$folder"
     cp "$root"/jobs/{active_users,popular_categories,purchases,views,products}.sql "$folder"
     sed -e "/^user_id /s/limit = [0-9]*/limit = $2/" -e '/^category /s/limit = [0-9]*/limit = 3/' \
-        -e "/^events /s/ }/, connections = ${3-1} }/g" \
+        -e "/^events /s/ }/${3:+, connections = $3} }/g" \
         -e '/^keys_per_second/d' -e '/^queries_per_second/d' "$root/jobs/user_recommendations.toml" \
         >"$folder/user_recommendations.toml"
 }
