@@ -13,13 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    database::{Arguments, Connection, Database, Error, ErrorKind, Row},
+    database::{Arguments, Connection, Database, Error, ErrorKind, Row, require},
     job::Sql,
-    problems::nearest,
     record::{Cause, Failure, Meter},
     throttle::{Strain, Throttles},
     traces,
 };
+
+mod parts;
+
+pub use parts::Split;
 
 /// Reads for one run, or for one `plan` or `check`.
 pub struct Reader {
@@ -55,22 +58,17 @@ impl Columns<'_> {
     }
 }
 
-/// The index of a column that must be there, or what there is instead.
-pub fn require(columns: &[String], name: &str) -> Result<usize, String> {
-    columns.iter().position(|column| column == name).ok_or_else(|| {
-        let advice = match nearest(name, columns) {
-            Some(meant) => format!("did you mean `{meant} AS {name}`?"),
-            None => format!("it has {}", columns.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
-        };
-        format!("the statement has no column `{name}`; {advice}")
-    })
-}
-
-/// How one attempt at a statement ended, when the connection held.
-enum Attempt<S> {
-    Done(S),
+/// Why an attempt at a statement came to nothing.
+enum Unread {
     /// What the statement gave is of no use, for this reason.
     Refused(String),
+    Failed(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Reader {
@@ -134,33 +132,47 @@ impl Reader {
             let took = began.elapsed().saturating_sub(held_back);
             // Also an attempt that failed has kept the database busy.
             self.meter.database.add_time(took);
-            let error = match attempt {
-                Ok(Attempt::Done(state)) => {
+            match attempt {
+                Ok(state) => {
                     // What is streamed takes as long as there is much of it.
                     if out.is_none() {
-                        self.throttles.answered(Strain::Database, FxBuildHasher.hash_one(&sql.text), began, took);
+                        self.answered(sql, began, took);
                     }
-                    self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
+                    self.waits_no_more();
                     return Ok(state);
                 }
-                Ok(Attempt::Refused(why)) => return Err(refusal(sql, &why)),
-                Err(error) => error,
-            };
-            let delay = match error.kind {
-                ErrorKind::Permanent | ErrorKind::Data | ErrorKind::TimeLimit => None,
-                ErrorKind::Unreachable | ErrorKind::Transient => delays.next(),
-            };
-            match delay {
-                Some(delay) if !sent && !self.stop.is_cancelled() && Instant::now() + delay < self.deadline => {
-                    tracing::warn!("{}: trying again in {delay:.1?}: {error}", sql.origin.file.display());
-                    self.meter.waits_for.send_replace(Some(error.message.clone()));
-                    tokio::select! {
-                        () = tokio::time::sleep(delay) => {}
-                        () = self.stop.cancelled() => return Err(failure(sql, &error)),
-                    }
-                }
-                _ => return Err(failure(sql, &error)),
+                Err(Unread::Refused(why)) => return Err(refusal(sql, &why)),
+                Err(Unread::Failed(error)) if sent => return Err(failure(sql, &error)),
+                Err(Unread::Failed(error)) => self.pause(sql, &error, &mut delays).await?,
             }
+        }
+    }
+
+    /// Takes note of how long a statement took.
+    fn answered(&self, sql: &Sql, began: Instant, took: Duration) {
+        self.throttles.answered(Strain::Database, FxBuildHasher.hash_one(&sql.text), began, took);
+    }
+
+    fn waits_no_more(&self) {
+        self.meter.waits_for.send_if_modified(|waits_for| waits_for.take().is_some());
+    }
+
+    /// Waits until the statement may be tried again; fails with its error where that would be of no use.
+    async fn pause(&self, sql: &Sql, error: &Error, delays: &mut ExponentialBackoff) -> Result<(), Failure> {
+        let delay = match error.kind {
+            ErrorKind::Permanent | ErrorKind::Data | ErrorKind::TimeLimit => None,
+            ErrorKind::Unreachable | ErrorKind::Transient => delays.next(),
+        };
+        match delay {
+            Some(delay) if !self.stop.is_cancelled() && Instant::now() + delay < self.deadline => {
+                tracing::warn!("{}: trying again in {delay:.1?}: {error}", sql.origin.file.display());
+                self.meter.waits_for.send_replace(Some(error.message.clone()));
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => Ok(()),
+                    () = self.stop.cancelled() => Err(failure(sql, error)),
+                }
+            }
+            _ => Err(failure(sql, error)),
         }
     }
 
@@ -172,35 +184,26 @@ impl Reader {
         step: &mut impl FnMut(&mut S, &Row) -> Result<Option<T>, String>,
         out: Option<&mpsc::Sender<T>>,
         (sent, held_back): (&mut bool, &mut Duration),
-    ) -> Result<Attempt<S>, Error> {
+    ) -> Result<S, Unread> {
         let mut connection = self.connection().await?;
         self.meter.queries.add(1);
-        let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let mut rows = connection.query(&sql.statement, arguments, self.statement_timeout.min(left)).await?;
-        let mut state = match start(&Columns(rows.columns())) {
-            Ok(state) => state,
-            Err(why) => return Ok(Attempt::Refused(why)),
-        };
+        let mut rows = connection.query(&sql.statement, arguments, self.time_limit()).await?;
+        let mut state = start(&Columns(rows.columns())).map_err(Unread::Refused)?;
         let mut listened_to = true;
         while listened_to && let Some(row) = rows.next().await? {
-            self.meter.rows.add(1);
-            self.meter.database_bytes.add(row.size());
-            match step(&mut state, &row) {
-                Ok(None) => {}
-                Ok(Some(item)) => {
-                    *sent = true;
-                    let waiting = Instant::now();
-                    if let Some(out) = out {
-                        listened_to = out.send(item).await.is_ok();
-                    }
-                    *held_back += waiting.elapsed();
+            count(&self.meter, &row);
+            if let Some(item) = step(&mut state, &row).map_err(Unread::Refused)? {
+                *sent = true;
+                let waiting = Instant::now();
+                if let Some(out) = out {
+                    listened_to = out.send(item).await.is_ok();
                 }
-                Err(why) => return Ok(Attempt::Refused(why)),
+                *held_back += waiting.elapsed();
             }
         }
         drop(rows);
         self.give_back(connection);
-        Ok(Attempt::Done(state))
+        Ok(state)
     }
 
     /// Has the server parse and plan a statement; its columns.
@@ -209,6 +212,12 @@ impl Reader {
         let columns = connection.prepare(&sql.statement).await.map_err(|error| failure(sql, &error))?;
         self.give_back(connection);
         Ok(columns)
+    }
+
+    /// How long a statement may take that begins now.
+    fn time_limit(&self) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.statement_timeout.min(left)
     }
 
     /// Whether the run's time limit has come, or is about to.
@@ -239,6 +248,11 @@ impl Reader {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }
+}
+
+fn count(meter: &Meter, row: &Row) {
+    meter.rows.add(1);
+    meter.database_bytes.add(row.size());
 }
 
 /// Half a second, doubling, five times: a failover takes some seconds, and the run's own time limit bounds the rest.

@@ -13,19 +13,33 @@ shop() { # NAME USERS PRODUCTS PURCHASES VIEWS
 }
 
 # The job that ships, for more users and fewer categories, and without quotas.
-shop_job() { # NAME USERS
+shop_job() { # NAME USERS [CONNECTIONS]
     local folder=$work/jobs/$1
     mkdir -p "$folder"
     cp "$root"/jobs/{active_users,popular_categories,purchases,views,products}.sql "$folder"
     sed -e "/^user_id /s/limit = [0-9]*/limit = $2/" -e '/^category /s/limit = [0-9]*/limit = 3/' \
+        -e "/^events /s/ }/${3:+, connections = $3} }/g" \
         -e '/^keys_per_second/d' -e '/^queries_per_second/d' "$root/jobs/user_recommendations.toml" \
         >"$folder/user_recommendations.toml"
 }
 
-recommend_warmd() {
+recommend_as() { # WHAT JOBS
     empty_redis
-    measure_warmd "warmd" "$work/jobs/shop" "$(postgres_at shop)" 40000 --as-of "$as_of"
-    note_rate "warmd" 40000
+    measure_warmd "$1" "$work/jobs/$2" "$(postgres_at shop)" 40000 --as-of "$as_of"
+    note_rate "$1" 40000
+}
+
+recommend_warmd() {
+    recommend_as "warmd" shop
+}
+
+# The events by two or three connections that see one snapshot.
+recommend_two() {
+    recommend_as "warmd, two connections" shop_two
+}
+
+recommend_three() {
+    recommend_as "warmd, three connections" shop_three
 }
 
 # The same model for one user: what the others cost is the difference.
@@ -48,7 +62,7 @@ recommend_python() {
 }
 
 section_recommend() {
-    local -a ways=(recommend_warmd recommend_one)
+    local -a ways=(recommend_warmd recommend_two recommend_three recommend_one)
     start_redis
     if [ -n "$with_python" ]; then
         need_python
@@ -56,6 +70,8 @@ section_recommend() {
     fi
     shop shop 100000 20000 2000000 4000000
     shop_job shop 10000
+    shop_job shop_two 10000 2
+    shop_job shop_three 10000 3
     shop_job shop_one 1
     for ((round = 1; round <= rounds; round++)); do
         say "recommend: round $round of $rounds"
@@ -64,7 +80,8 @@ section_recommend() {
 
     heading "Recommend: 10,000 users, four lists each" <<TEXT
 100,000 users, 20,000 products, 2,000,000 purchases and 4,000,000 views in PostgreSQL; lists overall and in three
-categories for the 10,000 most active users, 40,000 keys. The job is jobs/user_recommendations.toml without its quotas.
+categories for the 10,000 most active users, 40,000 keys. The job is jobs/user_recommendations.toml without its quotas;
+with two or three connections, these read each of its two statements of events.
 TEXT
     table <<SQL
 SELECT what, seconds, "min..max s", "keys/s", "its CPU s", "PostgreSQL CPU s", "Redis CPU s", "peak MB",

@@ -100,7 +100,7 @@ async fn prepare(setup: &Setup, job: &Job, problems: &mut Problems) -> Result<us
         match reader.prepare(sql).await {
             Ok(columns) => {
                 for (_, column) in required.iter().filter(|(of, _)| std::ptr::eq(*of, sql)) {
-                    if let Err(why) = crate::reader::require(&columns, column) {
+                    if let Err(why) = crate::database::require(&columns, column) {
                         let position = Some(sql.origin.start);
                         problems.0.push(Problem { file: sql.origin.file.clone(), position, message: why });
                     }

@@ -23,6 +23,7 @@ mod load;
 pub(crate) mod moment;
 mod mysql;
 mod names;
+mod part;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -32,7 +33,8 @@ mod url;
 pub use catalog::{Catalog, Column, ColumnKind, ForeignKey, Table};
 pub use cell::Cell;
 pub use load::{LoadLimits, Overload};
-pub use rows::Rows;
+pub use part::Part;
+pub use rows::{Rows, require};
 pub use statement::{Parameter, Statement};
 
 /// A database engine, as named by the scheme of a URL.

@@ -7,6 +7,7 @@ use sqlx::{Column as _, Row as _};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Error, Row, RowKind};
+use crate::problems::nearest;
 
 /// Rows that are handed on together, where a driver gives them one by one.
 const TOGETHER: usize = 16;
@@ -149,4 +150,15 @@ pub(super) fn distinct(columns: Vec<String>) -> Result<Vec<String>, Error> {
         }
     }
     Ok(columns)
+}
+
+/// The index of a column that must be there, or what there is instead.
+pub fn require(columns: &[String], name: &str) -> Result<usize, String> {
+    columns.iter().position(|column| column == name).ok_or_else(|| {
+        let advice = match nearest(name, columns) {
+            Some(meant) => format!("did you mean `{meant} AS {name}`?"),
+            None => format!("it has {}", columns.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+        };
+        format!("the statement has no column `{name}`; {advice}")
+    })
 }

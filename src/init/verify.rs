@@ -4,10 +4,9 @@ use anyhow::{Context as _, Error, ensure};
 
 use super::{File, write_all};
 use crate::{
-    database::Database,
+    database::{Database, require},
     job::{self, Dialects},
     problems::Problems,
-    reader::require,
 };
 
 /// Reads the jobs among the files as warmd will, and has the server prepare every statement.

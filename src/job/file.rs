@@ -77,7 +77,7 @@ const MOST_TARGET_LISTS: usize = 16;
 /// Reads the parts of one file.
 pub(super) struct Reader<'a, 'p> {
     pub doc: &'a mut Document<'p>,
-    engine: Engine,
+    pub engine: Engine,
 }
 
 impl Reader<'_, '_> {
@@ -113,7 +113,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn at_most(
+    pub(super) fn at_most(
         &mut self,
         entry: &str,
         written: &Option<At<NonZeroU32>>,

@@ -9,6 +9,7 @@ use super::{
     tables::{EventsTable, File, Literal, QueryTable, RecommendTable, SimilarTable, TrendingTable},
 };
 use crate::{
+    database::Engine,
     id::Id,
     problems::{At, unknown},
     produce::scoring::{DEFAULT_BLEND, TREND_HASTE},
@@ -30,6 +31,9 @@ const DEFAULT_HISTORY: u32 = 300;
 
 /// Each is a statement that every model reads.
 pub(super) const MOST_EVENTS: usize = 100;
+
+/// Each runs the whole statement: more only keep the database busy.
+pub(super) const MOST_CONNECTIONS: u32 = 16;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -220,14 +224,32 @@ impl Reader<'_, '_> {
             {
                 self.doc.problem(written.span(), format!("`{entry}.weight` must be greater than 0"));
             }
-            if let Some(sql) = self.sql(&table.sql, kind, limit, window, &[]) {
+            let connections = self.connections(&entry, table);
+            let sql = self.sql(&table.sql, kind, limit, window, &[]);
+            if let (Some(sql), Some(connections)) = (sql, connections) {
                 let weight = weight(table);
                 // Unless the file says otherwise, the strongest signal is the purchase.
                 let purchase = table.purchase.unwrap_or(weight >= heaviest);
-                events.push(Events { sql, weight: weight as f32, purchase });
+                events.push(Events { sql, weight: weight as f32, purchase, connections });
             }
         }
         (events.len() == tables.len()).then_some(events)
+    }
+
+    fn connections(&mut self, entry: &str, table: &EventsTable) -> Option<NonZeroU32> {
+        let entry = format!("{entry}.connections");
+        if let Some(written) = &table.connections
+            && written.get_ref().get() > 1
+            && self.engine != Engine::Postgres
+        {
+            let why = format!(
+                "`{entry}` is 1 with {}: only in PostgreSQL can several connections see one snapshot",
+                self.engine
+            );
+            self.doc.problem(written.span(), why);
+            return None;
+        }
+        self.at_most(&entry, &table.connections, MOST_CONNECTIONS, 1)
     }
 
     fn products(

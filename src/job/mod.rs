@@ -324,6 +324,8 @@ pub struct Events {
     pub weight: f32,
     /// Whether these events are purchases, which `exclude_purchased` goes by.
     pub purchase: bool,
+    /// Database connections that read them, each its own users' events.
+    pub connections: NonZeroU32,
 }
 
 /// A statement in its file, with the values that its table provides.

@@ -16,7 +16,7 @@ use super::{
     CatchUp, Each, Empty, Of, Refresh,
     duration::{Percent, Span},
     file::{LARGEST_BATCH, LARGEST_VALUE, MOST_CONCURRENCY},
-    kinds::MOST_EVENTS,
+    kinds::{MOST_CONNECTIONS, MOST_EVENTS},
 };
 use crate::{
     id::Id,
@@ -160,6 +160,10 @@ pub(super) struct EventsTable {
     pub weight: Option<At<f64>>,
     /// Whether exclude_purchased goes by them. Default: true for the heaviest ones.
     pub purchase: Option<bool>,
+    /// Database connections that read them, each its own users' events in one snapshot; above 1 with PostgreSQL only.
+    /// Default: 1.
+    #[schemars(with = "Option<NonZeroU32>", range(max = MOST_CONNECTIONS))]
+    pub connections: Option<At<NonZeroU32>>,
 }
 
 /// Rows that become values.

@@ -15,7 +15,7 @@ use crate::{
     database::{Argument, Cell, Row, Value, moment},
     id::{Id, IdRef},
     job::{Events, Job, Kind, Of, Recommend, Sql, Trending},
-    reader::{Columns, Reader},
+    reader::{Columns, Reader, Split},
     record::{Failure, Meter},
 };
 
@@ -148,16 +148,26 @@ impl EventColumns {
     }
 }
 
+/// What each event of a statement is.
+#[derive(Clone, Copy)]
+struct Worth {
+    weight: f32,
+    purchase: bool,
+}
+
 async fn read_events(events: &[Events], reader: &Reader, now: DateTime<Utc>) -> Result<Builder, Failure> {
     let mut builder = Interactions::builder();
     for source in events {
-        // Each statement fills a builder of its own, because a passing error starts it again.
+        // Each statement fills builders of its own, because a passing error starts it again.
         let start = |columns: &Columns<'_>| Ok((EventColumns::find(columns)?, Interactions::builder()));
-        let step = |(columns, builder): &mut (EventColumns, Builder), row: &Row| {
-            push_event(builder, columns, source, now, row)
+        let worth = Worth { weight: source.weight, purchase: source.purchase };
+        let step = move |(columns, builder): &mut (EventColumns, Builder), row: &Row| {
+            push_event(builder, columns, worth, now, row)
         };
-        let (_, read) = reader.fold(&source.sql, &source.sql.arguments(now), start, step).await?;
-        builder.append(read);
+        let split = Split { column: "user_id", connections: source.connections };
+        for (_, read) in reader.fold_parts(&source.sql, &source.sql.arguments(now), &split, start, step).await? {
+            builder.append(read);
+        }
     }
     Ok(builder)
 }
@@ -165,7 +175,7 @@ async fn read_events(events: &[Events], reader: &Reader, now: DateTime<Utc>) -> 
 fn push_event(
     builder: &mut Builder,
     columns: &EventColumns,
-    source: &Events,
+    worth: Worth,
     now: DateTime<Utc>,
     row: &Row,
 ) -> Result<(), String> {
@@ -191,7 +201,7 @@ fn push_event(
             other => return Err(format!("column `weight`: {} is no number", other.text().unwrap_or_default())),
         },
     };
-    builder.push(user, product, at, weight * source.weight, source.purchase);
+    builder.push(user, product, at, weight * worth.weight, worth.purchase);
     Ok(())
 }
 

@@ -240,6 +240,32 @@ fn what_computed_kinds_need_is_asked_for() {
 }
 
 #[test]
+fn several_connections_for_events_are_a_matter_of_postgres_and_at_most_sixteen() {
+    let job = |more: &str| {
+        format!(
+            "key = \"s:{{product_id}}\"\nttl = \"1h\"\n{more}[similar]\nof = \"products\"\nwindow = \"7d\"\n\
+             events = [ {{ sql = \"sales.sql\", connections = 2 }} ]\n"
+        )
+    };
+    let said = |job: &str| problems_of(folder(&[("job.toml", job)]).path());
+    assert_eq!(said(&job("")), "");
+    assert_eq!(
+        said(&job("database = \"reporting\"\n")),
+        "job.toml:7:47: `similar.events.connections` is 1 with MySQL: only in PostgreSQL can several connections see one \
+         snapshot"
+    );
+    assert_eq!(said(&job("database = \"reporting\"\n").replace("connections = 2", "connections = 1")), "");
+    assert_eq!(
+        said(&job("").replace("connections = 2", "connections = 17")),
+        "job.toml:6:47: `similar.events.connections` is at most 16"
+    );
+    assert_eq!(
+        said(&job("").replace("connections = 2", "connection = 2")),
+        "job.toml:6:33: unknown key `connection`, did you mean `connections`?"
+    );
+}
+
+#[test]
 fn lists_by_category_need_products() {
     let job = "key = \"t:{category}\"\nttl = \"1h\"\n[targets]\ncategory = { also = [\"None\"] }\n[trending]\nwindow = \"7d\"\n\
                events = [ { sql = \"sales.sql\" } ]\n";

@@ -146,6 +146,7 @@ fn a_job_that_the_schema_refuses_is_refused_by_the_reader_and_the_other_way_roun
         ("limit = 10 }", "limit = 10, also = [7, \"x\"] }"),
         (kind, query),
         ("key = ", "database = \"other\"\nkey = "),
+        ("weight = 1.0", "connections = 16"),
         ("[recommend]", "[limits]\nconcurrency = 256\nbatch = 10000\nmax_value_bytes = 536870912\n[recommend]"),
     ];
     for (passage, replacement) in right {
@@ -185,6 +186,8 @@ fn a_job_that_the_schema_refuses_is_refused_by_the_reader_and_the_other_way_roun
         ("limit = 10 }", "limit = 10, also = [1.5] }"),
         ("limit = 10\n", "limit = \"10\"\n"),
         ("weight = 1.0", "weight = 0.0"),
+        ("weight = 1.0", "connections = 17"),
+        ("weight = 1.0", "connections = 0"),
         ("events = [ { sql = \"SELECT user_id, product_id FROM sales\", weight = 1.0 } ]", "events = []"),
         (kind, ""),
         (kind, &both),

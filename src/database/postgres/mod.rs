@@ -24,9 +24,11 @@ use super::{
 
 mod decode;
 mod encode;
+mod part;
 mod types;
 
 pub(super) use decode::{Kind, cell, unix_seconds};
+pub(super) use part::{Share, share_snapshot};
 use types::Types;
 
 /// What every session is set to.
@@ -46,6 +48,10 @@ const NOTICE_GONE: &str = "SELECT set_config(name, '500ms', false) FROM pg_catal
     WHERE name = 'client_connection_check_interval'";
 
 const DECLARE: &str = "DECLARE warmd NO SCROLL CURSOR FOR ";
+
+/// What a transaction goes back to when the server has refused a statement that can be put in another way.
+const SAVEPOINT: &str = "SAVEPOINT warmd";
+const BACK_TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT warmd";
 
 /// The first fetch, the largest one, and how much a fetch should bring.
 const FIRST_FETCH: usize = 100;
@@ -101,9 +107,20 @@ impl Session {
         limit: Duration,
     ) -> Result<Rows<'_>, Error> {
         let started = Instant::now();
-        let plain = statement.render(Some(arguments), &HashMap::new())?;
         self.begin(limit).await?;
-        let opened = self.open(statement, arguments, &plain, limit).await;
+        self.read(statement, arguments, None, limit, started).await
+    }
+
+    /// Runs a statement in the transaction that has begun, and ends that with the rows.
+    async fn read(
+        &mut self,
+        statement: &Statement,
+        arguments: &Arguments,
+        share: Option<&Share<'_>>,
+        limit: Duration,
+        started: Instant,
+    ) -> Result<Rows<'_>, Error> {
+        let opened = self.open(statement, arguments, share).await;
         let (columns, kinds) = self.rolled_back(opened).await?;
         let spent = started.elapsed();
         let fetching = Fetching { place: self.place.clone(), kinds: kinds.into(), limit, spent };
@@ -131,7 +148,7 @@ impl Session {
 
     pub async fn prepare(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
         self.begin(limit).await?;
-        let columns = self.describe_cursor(statement, limit).await;
+        let columns = self.describe_cursor(statement).await;
         let columns = self.rolled_back(columns).await?;
         self.finish("ROLLBACK").await?;
         Ok(columns)
@@ -146,13 +163,19 @@ impl Session {
     }
 
     async fn begin(&mut self, limit: Duration) -> Result<(), Error> {
+        self.begin_with("", limit).await.map(|_| ())
+    }
+
+    /// Begins a transaction with a command of its own, of which it gives the row.
+    async fn begin_with(&mut self, first: &str, limit: Duration) -> Result<Option<PgRow>, Error> {
         // Until the transaction has been closed; a caller that drops the future half way leaves it so.
         self.usable = false;
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {first} SET LOCAL statement_timeout = {}; {SAVEPOINT}",
             milliseconds(limit)
         );
-        self.simple(begin).await
+        let rows = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_all(self.connection()?).await;
+        rows.map(|mut rows| rows.pop()).map_err(|error| Error::running(&error, &self.place))
     }
 
     async fn finish(&mut self, how: &str) -> Result<(), Error> {
@@ -171,10 +194,11 @@ impl Session {
         &mut self,
         statement: &Statement,
         arguments: &Arguments,
-        plain: &Rendered<'_>,
-        limit: Duration,
+        share: Option<&Share<'_>>,
     ) -> Result<(Vec<String>, Vec<Kind>), Error> {
-        let Described { names, kinds, parameters } = self.describe(plain, limit).await?;
+        let plain = statement.render(Some(arguments), &HashMap::new())?;
+        let Described { names, kinds, parameters } = self.describe(&plain).await?;
+        let (before, behind) = share.map(|share| share.around(&names, &kinds)).transpose()?.unwrap_or_default();
         let casts = self.casts(&parameters);
         let rendered = statement.render(Some(arguments), &casts)?;
         let mut values = PgArguments::default();
@@ -183,10 +207,11 @@ impl Session {
             let cast = casts.get(&slot).map(|_| self.types.name(parameter));
             encode::add(&mut values, bind, parameter, cast).map_err(refused)?;
         }
-        let declare = format!("{DECLARE}{}", rendered.sql);
+        let prefix = format!("{DECLARE}{before}");
+        let declare = format!("{prefix}{}{behind}", rendered.sql);
         let declared = sqlx::query_with(AssertSqlSafe(declare), values).persistent(false);
         let declared = declared.execute(self.connection()?).await;
-        declared.map_err(|error| Error::statement(&error, &self.place, &rendered, DECLARE.len()))?;
+        declared.map_err(|error| Error::statement(&error, &self.place, &rendered, prefix.len()))?;
         Ok((names, kinds))
     }
 
@@ -194,7 +219,7 @@ impl Session {
     ///
     /// It takes an unknown side of an operator to be like the other: in `:now - interval '1 day'`, an interval. Where
     /// that leads nowhere, moments are told to be timestamptz.
-    async fn describe(&mut self, rendered: &Rendered<'_>, limit: Duration) -> Result<Described, Error> {
+    async fn describe(&mut self, rendered: &Rendered<'_>) -> Result<Described, Error> {
         let inferred = self.describe_as(rendered, &[]).await;
         let moments: Vec<_> = rendered.binds.iter().map(encode::is_moment).collect();
         let fits = |described: &Described| {
@@ -206,8 +231,7 @@ impl Session {
             Err(error) if error.kind != ErrorKind::Permanent || !moments.contains(&true) => Err(error),
             inferred => {
                 if inferred.is_err() {
-                    self.finish("ROLLBACK").await?;
-                    self.begin(limit).await?;
+                    self.simple(BACK_TO_SAVEPOINT.to_owned()).await?;
                 }
                 let unspecified = PgTypeInfo::with_oid(Oid(0));
                 let told = |moment: &bool| {
@@ -242,9 +266,9 @@ impl Session {
     }
 
     /// Prepares a statement as it would run. A cursor takes less than a statement may be: no writing, in particular.
-    async fn describe_cursor(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
+    async fn describe_cursor(&mut self, statement: &Statement) -> Result<Vec<String>, Error> {
         let plain = statement.render(None, &HashMap::new())?;
-        let Described { names, parameters, .. } = self.describe(&plain, limit).await?;
+        let Described { names, parameters, .. } = self.describe(&plain).await?;
         let casts = self.casts(&parameters);
         let rendered = statement.render(None, &casts)?;
         let bound = |(slot, parameter): (usize, &PgTypeInfo)| match casts.contains_key(&slot) {

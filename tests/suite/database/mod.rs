@@ -8,6 +8,7 @@ use warmd::database::{Argument, Arguments, Connection, Database, Engine, Error, 
 pub mod chinook;
 mod limits;
 mod parameters;
+mod parts;
 mod statements;
 mod values;
 

@@ -13,6 +13,7 @@ use crate::{servers, world::World};
 
 mod computed;
 mod ends;
+mod parts;
 
 use computed::{RECOMMEND, as_of_january};
 

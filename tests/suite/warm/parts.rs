@@ -1,0 +1,191 @@
+//! Events that are read over several connections.
+
+use std::sync::Arc;
+
+use sqlx::{Connection as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+use warmd::{
+    job::Job,
+    record::{Meter, Outcome, Record},
+    run::{Request, Stop, run},
+};
+
+use super::computed::as_of_january;
+use crate::{
+    daemon::eventually,
+    servers::{self, execute},
+    world::{SHOP, World},
+};
+
+/// Users who are alike, by a statement of its own and the sales.
+fn similar(world: &World, connections: u32, sql: &str) -> Arc<Job> {
+    world.job(&format!(
+        r#"
+key = "alike:{{user_id}}"
+ttl = "1h"
+refresh = "always"
+[similar]
+of = "users"
+events = [ {{ sql = """{sql}""", connections = {connections} }} ]
+"#
+    ))
+}
+
+async fn shop() -> World {
+    let database = servers::postgres().await;
+    execute(&database.url, SHOP).await;
+    World::on(database).await
+}
+
+async fn ran(world: &World, job: &Arc<Job>) -> Record {
+    let record = world.run_as(job, as_of_january()).await;
+    assert_eq!(record.outcome, Outcome::Ok, "{record:?}");
+    record
+}
+
+async fn dump(world: &World) -> Vec<(String, String)> {
+    let mut dump = Vec::new();
+    for key in world.keys().await {
+        dump.push((key.clone(), world.get(&key).await.unwrap()));
+    }
+    dump
+}
+
+#[tokio::test]
+async fn values_are_the_same_however_many_connections_read_the_events() {
+    let world = shop().await;
+    let tables = [
+        "SELECT n AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT -n AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT 9007199254740993 + n * 1000 AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT 'User ' || n AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT md5(n::text)::uuid AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT n::numeric / 4 AS user_id, n AS who FROM generate_series(1, 60) AS n",
+        "SELECT CASE WHEN n % 3 > 0 THEN n END AS user_id, n AS who FROM generate_series(1, 60) AS n",
+    ];
+    for table in tables {
+        let sql = format!(
+            "SELECT u.user_id, who * step % 13 AS product_id, timestamp '2026-01-01' + who * step * interval '1 hour' AS at,
+                 who % 4 + 1 AS weight
+             FROM ({table}) AS u, generate_series(1, 5) AS step;  -- all of them"
+        );
+        let one = ran(&world, &similar(&world, 1, &sql)).await;
+        let values = dump(&world).await;
+        assert!(values.len() >= 40, "{table}: {values:?}");
+        assert_eq!((one.queries, one.rows), (1, 300));
+        for connections in [2, 3, 5] {
+            world.redis_command::<String>(&["FLUSHALL"]).await;
+            let several = ran(&world, &similar(&world, connections, &sql)).await;
+            assert_eq!(dump(&world).await, values, "{connections} connections: {table}");
+            assert_eq!(several.queries, u64::from(connections), "each part is a statement");
+            assert_eq!((several.rows, several.database_bytes), (one.rows, one.database_bytes), "{table}");
+        }
+        world.redis_command::<String>(&["FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test]
+async fn events_that_move_between_users_meanwhile_are_read_once_each() {
+    let world = shop().await;
+    world
+        .sql("CREATE TABLE moving AS SELECT n AS user_id, n % 7 AS product_id FROM generate_series(1, 400) AS n")
+        .await;
+    let job = similar(&world, 3, "SELECT user_id, product_id FROM moving");
+    let done = CancellationToken::new();
+    let writer = async {
+        let mut connection = PgConnection::connect(&world.database.url).await.unwrap();
+        let mut moves = 0;
+        while !done.is_cancelled() {
+            // From one half of the users to the other and back, always all of them.
+            let sql = "UPDATE moving SET user_id = CASE WHEN user_id > 400 THEN user_id - 400 ELSE user_id + 400 END";
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+            moves += 1;
+        }
+        moves
+    };
+    let reader = async {
+        for _ in 0..50 {
+            let record = ran(&world, &job).await;
+            assert_eq!((record.rows, record.counts.keys), (400, 400), "a mixture of two moments");
+        }
+        done.cancel();
+    };
+    let (moves, ()) = tokio::join!(writer, reader);
+    assert!(moves > 20, "{moves}");
+}
+
+#[tokio::test]
+async fn a_mistake_has_the_same_place_with_any_number_of_connections() {
+    let world = shop().await;
+    for (sql, message) in [
+        ("SELECT user_id, produkt_id FROM sales", "job.toml:7:39: column \"produkt_id\" does not exist"),
+        ("SELECT user_id AS who FROM sales", "job.toml:7:23: the statement has no column `user_id`; it has `who`"),
+        ("SELECT user_id FROM sales", "job.toml:7:23: the statement has no column `product_id`"),
+        ("SELECT user_id, product_id, 'soon' AS at FROM sales", "job.toml:7:23: column `at`: soon is no moment"),
+        ("SELECT user_id, product_id, 1 / (user_id - 4) AS weight FROM sales", "job.toml: division by zero"),
+    ] {
+        for connections in [1, 2] {
+            let record = world.run(&similar(&world, connections, sql)).await;
+            let error = record.first_error.unwrap();
+            let told = error.rsplit('/').next().unwrap();
+            assert!(record.outcome == Outcome::Failed && told.starts_with(message), "{connections}: {error}");
+        }
+    }
+}
+
+/// Events that are not to be had before a lock is let go.
+const HELD: &str = "SELECT user_id, product_id FROM sales, (SELECT pg_advisory_xact_lock_shared(7)) AS held";
+
+/// Sessions of warmd's that wait for the lock.
+async fn waiting(world: &World) -> i64 {
+    let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    servers::number(&world.database.url, sql).await.unwrap()
+}
+
+async fn lock(world: &World) -> PgConnection {
+    let mut holder = PgConnection::connect(&world.database.url).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
+    holder
+}
+
+#[tokio::test]
+async fn a_part_whose_session_is_ended_has_all_of_them_begin_again() {
+    let world = shop().await;
+    let record = ran(&world, &similar(&world, 1, HELD)).await;
+    let values = dump(&world).await;
+    assert_eq!(record.queries, 1);
+    let holder = lock(&world).await;
+    let job = similar(&world, 2, HELD);
+    let fault = async {
+        eventually("both parts at work", async || waiting(&world).await == 2).await;
+        world
+            .sql(
+                "SELECT pg_terminate_backend(min(pid)) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            )
+            .await;
+        holder.close().await.unwrap();
+    };
+    let (record, ()) = tokio::join!(ran(&world, &job), fault);
+    assert_eq!(record.queries, 2 + 2);
+    assert_eq!(dump(&world).await, values);
+}
+
+#[tokio::test]
+async fn a_run_that_is_given_up_leaves_no_part_at_work() {
+    let world = shop().await;
+    let holder = lock(&world).await;
+    let job = similar(&world, 3, HELD);
+    let stop = Stop::default();
+    let request = Request { stop: stop.clone(), ..Request::manual() };
+    let meter = Arc::new(Meter::default());
+    let end = async {
+        eventually("all parts at work", async || waiting(&world).await == 3).await;
+        stop.shutdown.cancel();
+        stop.at_once.cancel();
+    };
+    tokio::join!(run(&job, &world.around, &request, &meter), end);
+    eventually("no part at work", async || waiting(&world).await == 0).await;
+    holder.close().await.unwrap();
+}
