@@ -329,7 +329,10 @@ impl HistorySettings {
     /// What can be seen to be wrong without a connection.
     fn check(&self) -> Result<(), String> {
         match self.url()?.filter(|_| self.enabled) {
-            Some(url) => Database::new(&url).map(|_| ()).map_err(|error| format!("`history.url`: {}", error.message)),
+            Some(url) => Database::new(&url).map(|_| ()).map_err(|error| {
+                let origin = origin("history.url", self.url_file.as_deref());
+                format!("{origin}: {}", error.message)
+            }),
             None => Ok(()),
         }
     }

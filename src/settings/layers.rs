@@ -257,4 +257,24 @@ mod tests {
         let error = load(Some(both), &[], &Overrides::new()).unwrap().redis.server().err().unwrap();
         assert_eq!(error, "`redis.url` and `redis.url_file` are both set: keep one");
     }
+
+    #[test]
+    fn a_wrong_secret_is_told_by_the_file_that_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        std::fs::write(&file, "http://:hunter2@localhost\n").unwrap();
+        let file = file.display();
+        let said = |toml: &str| {
+            let mut problems = Problems::default();
+            load(Some(toml), &[], &Overrides::new()).unwrap().check(&mut problems);
+            problems.to_string()
+        };
+        for table in ["redis", "history"] {
+            let by_file = said(&format!("[{table}]\nurl_file = \"{file}\"\n"));
+            assert!(by_file.contains(&format!("`{table}.url_file`: {file}: ")), "{by_file}");
+            let by_value = said(&format!("[{table}]\nurl = \"http://:hunter2@localhost\"\n"));
+            assert!(by_value.contains(&format!("`{table}.url`: ")), "{by_value}");
+            assert!(!by_file.contains("hunter2") && !by_value.contains("hunter2"), "{by_file} {by_value}");
+        }
+    }
 }

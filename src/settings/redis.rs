@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::{RedisSettings, secret};
+use super::{RedisSettings, origin, secret};
 use crate::{
     cache::{ClientTlsConfig, Server, TlsCertificates},
     files, tls,
@@ -20,7 +20,7 @@ impl RedisSettings {
         let is_plain = Url::parse(url.expose_secret()).is_ok_and(|url| !["rediss", "valkeys"].contains(&url.scheme()));
         if certificates.is_some() && is_plain {
             let name = if self.ca_file.is_some() { "ca_file" } else { "cert_file" };
-            return Err(format!("`redis.{name}` is for connections with TLS: write rediss:// in `redis.url`"));
+            return Err(format!("`redis.{name}` is for connections with TLS: write rediss:// in {}", self.origin()));
         }
         Ok(Server { url, certificates, response_timeout: self.response_timeout.0 })
     }
@@ -29,8 +29,12 @@ impl RedisSettings {
     pub(super) fn check(&self) -> Result<(), String> {
         match (&self.url, &self.url_file) {
             (None, None) => self.certificates().map(|_| ()),
-            _ => self.server()?.check().map_err(|error| format!("`redis.url`: {error}")),
+            _ => self.server()?.check().map_err(|error| format!("{}: {error}", self.origin())),
         }
+    }
+
+    fn origin(&self) -> String {
+        origin("redis.url", self.url_file.as_deref())
     }
 
     fn certificates(&self) -> Result<Option<TlsCertificates>, String> {

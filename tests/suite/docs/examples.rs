@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    Block,
     alike::{Numbers, compare},
     blocks, documents, files,
 };
@@ -323,19 +324,53 @@ async fn what_curl_is_shown_to_get_is_what_it_gets() {
     assert_eq!(asked.daemon.stop(), Some(0));
 }
 
-/// Lines for a shell that no test reads from the documentation, and where they are run.
-const ELSEWHERE: [(&str, &str, &str); 10] = [
-    ("README.md", "cargo run --release -- demo", ".ci/run"),
-    ("README.md", "scripts/test", ".ci/run"),
-    ("README.md", "scripts/package", ".ci/run"),
-    ("README.md", "cargo install --path .", "as the README's first, which builds the same"),
-    ("README.md", "mkdir -p warm/jobs && cd warm", "the README's test"),
-    ("docs/reliability.md", "scripts/test faults", ".ci/run"),
-    ("docs/reliability.md", "WARMD_TEST_LONG=1 scripts/test faults", "by hand: hours"),
-    ("docs/reliability.md", "scripts/soak 60", "by hand: an hour"),
-    ("docs/benchmarks.md", "scripts/retail DATA", "tests/suite/retail.rs"),
-    ("docs/benchmarks.md", "cargo build --release", "by hand: a measurement"),
+/// Of a line for a shell that the tests of this folder do not run: the document, its beginning, the file that runs it, and
+/// what stands there.
+const ELSEWHERE: [(&str, &str, &str, &str); 10] = [
+    ("README.md", "cargo run --release -- demo", ".ci/run", "cargo run --release --locked -- demo"),
+    ("README.md", "scripts/test", ".ci/run", "WARMD_DATA=$data scripts/test"),
+    ("README.md", "scripts/package", ".ci/run", "deb=$(scripts/package "),
+    ("README.md", "cargo install --path .", "scripts/docs-test", FIRST_JOB),
+    ("README.md", "mkdir -p warm/jobs && cd warm", "scripts/docs-test", FIRST_JOB),
+    ("docs/reliability.md", "scripts/test faults", ".ci/run", "WARMD_DATA=$data scripts/test"),
+    (
+        "docs/reliability.md",
+        "WARMD_TEST_LONG=1 scripts/test faults",
+        "scripts/docs-test",
+        "follow reliability \"$reliability\" 1 'WARMD_TEST_LONG=1 *'",
+    ),
+    (
+        "docs/reliability.md",
+        "scripts/soak 60",
+        "scripts/docs-test",
+        "follow reliability \"$reliability\" 1 'scripts/soak *'",
+    ),
+    ("docs/benchmarks.md", "scripts/retail DATA", "scripts/docs-test", SALES),
+    ("docs/benchmarks.md", "cargo build --release", "scripts/docs-test", SALES),
 ];
+
+const FIRST_JOB: &str = "follow_whole README \"A first job on your own database in five minutes\" 1";
+
+const SALES: &str = "follow_whole benchmarks \"A year of a real shop's sales\" 1";
+
+/// What runs documents out of their text; each fails for a command of its documents that it neither runs nor names.
+const FOLLOWERS: [&str; 3] = ["scripts/docs-test", "scripts/systemd-test", "scripts/container-test"];
+
+#[test]
+fn what_is_run_elsewhere_stands_in_the_file_that_is_named() {
+    let says = |file: &str, words: &str| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains(words))
+    };
+    for (document, command, file, words) in ELSEWHERE {
+        let is_shown = |block: &Block| block.text.lines().any(|line| line.starts_with(command));
+        assert!(blocks(document).iter().any(is_shown), "{document} says `{command}` no more");
+        assert!(says(file, words), "{document}: `{command}` is not run by {file}, which does not say `{words}`");
+    }
+    for script in FOLLOWERS {
+        assert!(says(".ci/run", script), "{script} is not run by .ci/run");
+    }
+}
 
 #[test]
 fn no_command_is_shown_that_no_test_runs() {
@@ -356,7 +391,7 @@ fn no_command_is_shown_that_no_test_runs() {
             let words = ["cargo ", "scripts/", "warmd ", "$ ", "mkdir ", "WARMD_", "redis-cli ", "docker "];
             let commands = block.text.lines().filter(|line| words.iter().any(|word| line.starts_with(word)));
             let is_known =
-                |line: &str| ELSEWHERE.iter().any(|(document, known, _)| *document == name && line.starts_with(known));
+                |line: &str| ELSEWHERE.iter().any(|(document, known, ..)| *document == name && line.starts_with(known));
             if !is_run {
                 unknown.extend(commands.filter(|line| !is_known(line)).map(|line| format!("{}: {line}", block.place)));
             }
