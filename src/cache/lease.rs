@@ -4,10 +4,13 @@
 //! keep a second instance, or a clock that was set back, from running one again after the lease was released; and a mark
 //! that the job has run, which expires when its next run is due.
 
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use redis::{Cmd, FromRedisValue, Pipeline};
+use redis::{Cmd, Pipeline};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Error, RedisStore, Store, Ticks};
@@ -129,6 +132,8 @@ impl Store {
         pipeline.cmd("GET").arg(lease).cmd("PTTL").arg(lease).cmd("GET").arg(ticks).cmd("GET").arg(ran);
         let (_, holder, left, ticks, ran): (redis::Value, Option<String>, i64, Option<String>, Option<String>) =
             redis.send(&pipeline).await?;
+        // The lease twice, for its value and its life.
+        redis.looked_up([holder.is_some(), holder.is_some(), ticks.is_some(), ran.is_some()].into_iter());
         let ticks = read(ticks.as_deref());
         let repeats = claim.tick.is_some_and(|tick| tick.again || is_repeated(&ticks, tick.at, now));
         let is_done = match claim.tick {
@@ -289,7 +294,7 @@ impl Remote {
     async fn renew(&self) -> Result<bool, Error> {
         let mut command = redis::cmd("EVAL");
         command.arg(RENEW).arg(1).arg(&self.names.lease).arg(&self.value).arg(millis(self.length));
-        self.send::<i64>(command).await.map(|renewed| renewed == 1)
+        self.run(command).await
     }
 
     async fn release(&self, done: Option<Done>) -> Result<bool, Error> {
@@ -302,12 +307,15 @@ impl Remote {
             }
             None => command.arg("").arg("").arg(""),
         };
-        self.send::<i64>(command).await.map(|released| released == 1)
+        self.run(command).await
     }
 
-    async fn send<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Error> {
+    /// Whether a script found the lease to be this one.
+    async fn run(&self, script: Cmd) -> Result<bool, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(command);
-        self.redis.send::<(T,)>(&pipeline).await.map(|(reply,)| reply)
+        pipeline.add_command(script);
+        let (found,): (i64,) = self.redis.send(&pipeline).await?;
+        self.redis.looked_up(iter::once(found == 1));
+        Ok(found == 1)
     }
 }

@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
+use warmd::cache::{Claim, Claimed, Done, Tick, Ticks};
+
 use super::{Daemon, EVERY_SECOND, USERS, eventually, records, slow, until, with};
 use crate::{
     cli::{run, write_job},
@@ -96,4 +99,22 @@ async fn a_run_longer_than_its_lease_keeps_it() {
     assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
     assert!(records[0]["seconds"].as_f64().unwrap() > 2.0, "{records:#?}");
     assert_eq!(holders.into_iter().collect::<Vec<_>>(), [records[0]["instance"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn what_leases_look_up_is_counted_as_warmds_own() {
+    let world = World::new().await;
+    let store = &world.around.store;
+    let tick = Some(Tick { at: Utc::now(), again: false });
+    let claim = Claim { prefix: "t:", job: "users", instance: "a", tick, length: Duration::from_secs(10) };
+    let done = Done { ticks: Ticks::one(Utc::now()), rest: Duration::from_secs(60) };
+    for done in [None, Some(done)] {
+        let Ok(Claimed::Granted(lease)) = store.claim(claim).await else { panic!("it was not granted") };
+        assert!(matches!(store.claim(claim).await, Ok(Claimed::Held(_))));
+        assert!(lease.release(done).await.unwrap());
+    }
+    assert!(matches!(store.claim(claim).await, Ok(Claimed::Done)));
+    let vitals = store.vitals("t:").await.unwrap().unwrap();
+    assert_eq!((vitals.own.hits, vitals.own.misses), (vitals.hits, vitals.misses));
+    assert!(vitals.hits >= 10 && vitals.misses >= 5, "{vitals:?}");
 }
