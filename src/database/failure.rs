@@ -33,19 +33,18 @@ impl Error {
 
     /// An error of an attempt to connect. Whatever the server says then (no such user, no such database), no session
     /// came about.
-    pub(super) fn connecting(error: &sqlx::Error, place: &str) -> Self {
-        let (kind, message) = classify(error);
+    pub(super) fn connecting<E: Told>(error: &E, place: &str) -> Self {
+        let (kind, message) = error.told();
         let kind = if kind == ErrorKind::Transient { kind } else { ErrorKind::Unreachable };
-        let message = match message.strip_prefix(&format!("{place}: ")) {
-            Some(told) => told.to_owned(),
-            None => message,
-        };
+        // Some say the place as well.
+        let told = message.strip_prefix(&format!("{place}: ")).unwrap_or(&message);
+        let message = told.strip_suffix(&format!(": {place}")).unwrap_or(told);
         Self { kind, message: format!("cannot connect to {place}: {message}"), position: None }
     }
 
     /// An error of a session that was there.
-    pub(super) fn running(error: &sqlx::Error, place: &str) -> Self {
-        let (kind, message) = classify(error);
+    pub(super) fn running<E: Told>(error: &E, place: &str) -> Self {
+        let (kind, message) = error.told();
         let message = if kind == ErrorKind::Unreachable { format!("{place}: {message}") } else { message };
         Self { kind, message, position: None }
     }
@@ -53,52 +52,100 @@ impl Error {
     /// An error of a statement: the same, with the place in the user's text and the server's hint.
     ///
     /// `prefix` is how many characters were put before the statement.
-    pub(super) fn statement(error: &sqlx::Error, place: &str, rendered: &Rendered<'_>, prefix: usize) -> Self {
+    pub(super) fn statement<E: Told>(error: &E, place: &str, rendered: &Rendered<'_>, prefix: usize) -> Self {
         let mut found = Self::running(error, place);
-        let Some(error) = error.as_database_error() else {
-            return found;
-        };
-        if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-            if let Some(PgErrorPosition::Original(character)) = error.position() {
-                found.position = character.checked_sub(prefix + 1).and_then(|character| rendered.position(character));
-            }
-            if let Some(hint) = error.hint() {
-                found.message = format!("{} ({})", found.message, one_line(hint));
-            }
-        } else if found.kind == ErrorKind::Permanent {
+        found.position = error.position(rendered, prefix);
+        if found.position.is_none() && found.kind == ErrorKind::Permanent {
             found.position = named_place(&found.message, rendered);
+        }
+        if let Some(hint) = error.hint() {
+            found.message = format!("{} ({})", found.message, one_line(hint));
         }
         found
     }
 }
 
-/// What to do about an error, and the server's words on one line.
-fn classify(error: &sqlx::Error) -> (ErrorKind, String) {
-    let (kind, message) = match error {
-        sqlx::Error::Database(error) => {
-            let (kind, hint) = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                (postgres_kind(error.code()), "")
-            } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
-                (mysql_kind(error.number()), "")
-            } else if error.try_downcast_ref::<SqliteError>().is_some() {
-                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-                (sqlite_kind(code, error.message()), sqlite_hint(code))
-            } else {
-                (ErrorKind::Permanent, "")
-            };
-            (kind, format!("{}{hint}", error.message()))
+/// A driver's error.
+pub(super) trait Told {
+    /// What to do about it, and the server's words on one line.
+    fn told(&self) -> (ErrorKind, String);
+
+    /// Where it is in the user's text, when the server says so.
+    fn position(&self, rendered: &Rendered<'_>, prefix: usize) -> Option<(usize, usize)>;
+
+    /// What the server advises.
+    fn hint(&self) -> Option<&str>;
+}
+
+impl Told for sqlx::Error {
+    fn told(&self) -> (ErrorKind, String) {
+        let (kind, message) = match self {
+            sqlx::Error::Database(error) => {
+                let (kind, hint) = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                    (postgres_kind(error.code()), "")
+                } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+                    (mysql_kind(error.number()), "")
+                } else if error.try_downcast_ref::<SqliteError>().is_some() {
+                    let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+                    (sqlite_kind(code, error.message()), sqlite_hint(code))
+                } else {
+                    (ErrorKind::Permanent, "")
+                };
+                (kind, format!("{}{hint}", error.message()))
+            }
+            sqlx::Error::Io(error) => {
+                (ErrorKind::Unreachable, tls::failure(error).unwrap_or_else(|| error.to_string()))
+            }
+            sqlx::Error::Tls(error) => {
+                (ErrorKind::Unreachable, tls::failure(&**error).unwrap_or_else(|| format!("TLS: {error}")))
+            }
+            // Bytes that make no sense end the session; a new one may do better.
+            sqlx::Error::Protocol(error) => (ErrorKind::Unreachable, format!("unexpected answer: {error}")),
+            sqlx::Error::WorkerCrashed => (ErrorKind::Unreachable, "the database thread ended".to_owned()),
+            sqlx::Error::Encode(error) | sqlx::Error::Decode(error) => (ErrorKind::Permanent, error.to_string()),
+            other => (ErrorKind::Permanent, other.to_string()),
+        };
+        (kind, one_line(&message))
+    }
+
+    fn position(&self, rendered: &Rendered<'_>, prefix: usize) -> Option<(usize, usize)> {
+        match postgres(self)?.position()? {
+            PgErrorPosition::Original(character) => rendered.position(character.checked_sub(prefix + 1)?),
+            PgErrorPosition::Internal { .. } => None,
         }
-        sqlx::Error::Io(error) => (ErrorKind::Unreachable, tls::failure(error).unwrap_or_else(|| error.to_string())),
-        sqlx::Error::Tls(error) => {
-            (ErrorKind::Unreachable, tls::failure(&**error).unwrap_or_else(|| format!("TLS: {error}")))
-        }
-        // Bytes that make no sense end the session; a new one may do better.
-        sqlx::Error::Protocol(error) => (ErrorKind::Unreachable, format!("unexpected answer: {error}")),
-        sqlx::Error::WorkerCrashed => (ErrorKind::Unreachable, "the database thread ended".to_owned()),
-        sqlx::Error::Encode(error) | sqlx::Error::Decode(error) => (ErrorKind::Permanent, error.to_string()),
-        other => (ErrorKind::Permanent, other.to_string()),
-    };
-    (kind, one_line(&message))
+    }
+
+    fn hint(&self) -> Option<&str> {
+        postgres(self)?.hint()
+    }
+}
+
+fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+impl Told for rusqlite::Error {
+    fn told(&self) -> (ErrorKind, String) {
+        use rusqlite::Error::{SqlInputError, SqliteFailure};
+        let (code, message) = match self {
+            SqliteFailure(error, message) => {
+                (error.extended_code, message.clone().unwrap_or_else(|| error.to_string()))
+            }
+            SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
+            other => (0, other.to_string()),
+        };
+        (sqlite_kind(code, &message), one_line(&format!("{message}{}", sqlite_hint(code))))
+    }
+
+    fn position(&self, rendered: &Rendered<'_>, _: usize) -> Option<(usize, usize)> {
+        let rusqlite::Error::SqlInputError { sql, offset, .. } = self else { return None };
+        let before = sql.get(..usize::try_from(*offset).ok()?)?;
+        rendered.position(before.chars().count())
+    }
+
+    fn hint(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// MySQL and SQLite give no position, but name what they stumbled over: `near "FORM"`, `no such column: x`,

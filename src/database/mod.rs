@@ -11,7 +11,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
     mysql::{MySqlConnectOptions, MySqlRow},
     postgres::{PgConnectOptions, PgRow},
-    sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
 mod catalog;
@@ -146,7 +145,7 @@ pub struct Database {
 enum Options {
     Postgres(Box<PgConnectOptions>),
     MySql(Box<MySqlConnectOptions>, mysql::Abandoned),
-    Sqlite(Box<SqliteConnectOptions>),
+    Sqlite(sqlite::File),
 }
 
 /// How long a server may take to answer a new connection.
@@ -182,9 +181,9 @@ impl Database {
                 (Options::MySql(Box::new(options), mysql::Abandoned::default()), place)
             }
             Engine::Sqlite => {
-                let options: SqliteConnectOptions = url.parse().map_err(invalid)?;
-                let place = options.get_filename().display().to_string();
-                (Options::Sqlite(Box::new(options)), place)
+                let file = sqlite::File::new(url).map_err(invalid)?;
+                let place = file.place();
+                (Options::Sqlite(file), place)
             }
         };
         Ok(Self { options, place, certificates })
@@ -220,7 +219,7 @@ impl Database {
                 Options::MySql(options, abandoned) => {
                     Session::MySql(mysql::Session::connect(options, &self.place, abandoned).await?)
                 }
-                Options::Sqlite(options) => Session::Sqlite(sqlite::Session::connect(options, &self.place).await?),
+                Options::Sqlite(file) => Session::Sqlite(sqlite::Session::connect(file, &self.place).await?),
             })
         };
         let session = tokio::time::timeout(CONNECT, session)
@@ -280,7 +279,7 @@ impl Connection {
             match &mut self.session {
                 Session::Postgres(session) => session.prepare(statement, PREPARE).await,
                 Session::MySql(session) => session.prepare(statement).await,
-                Session::Sqlite(session) => session.prepare(statement).await,
+                Session::Sqlite(session) => session.prepare(statement, PREPARE).await,
             }
         };
         answered(prepare, PREPARE, &self.place).await
@@ -296,7 +295,8 @@ impl Connection {
             match self.session {
                 Session::Postgres(session) => session.close().await,
                 Session::MySql(session) => session.close().await,
-                Session::Sqlite(session) => session.close().await,
+                // No server would miss it.
+                Session::Sqlite(_) => {}
             }
         };
         // A server that does not answer any more need not be told.
@@ -331,7 +331,7 @@ pub struct Row(RowKind);
 enum RowKind {
     Postgres(PgRow, Arc<[postgres::Kind]>),
     MySql(MySqlRow),
-    Sqlite(SqliteRow, Arc<[sqlite::Declared]>),
+    Sqlite(sqlite::SqliteRow),
 }
 
 impl Row {
@@ -349,7 +349,7 @@ impl Row {
         match &self.0 {
             RowKind::Postgres(row, _) => postgres::size(row),
             RowKind::MySql(row) => mysql::size(row),
-            RowKind::Sqlite(row, _) => sqlite::size(row),
+            RowKind::Sqlite(row) => row.size(),
         }
     }
 
@@ -358,7 +358,7 @@ impl Row {
         match &self.0 {
             RowKind::Postgres(row, kinds) => postgres::cell(row, index, kinds),
             RowKind::MySql(row) => mysql::cell(row, index),
-            RowKind::Sqlite(row, declared) => sqlite::cell(row, index, declared),
+            RowKind::Sqlite(row) => row.cell(index),
         }
     }
 }

@@ -49,6 +49,11 @@ impl Outbox {
         self.send_all(rows).await;
     }
 
+    /// For a driver that blocks a thread of its own and gathers its rows by itself.
+    pub fn into_sender(self) -> mpsc::Sender<Vec<Row>> {
+        self.sender
+    }
+
     /// Hands rows on at once.
     pub async fn send_all(&self, rows: Vec<Row>) {
         if !rows.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use warmd::database::ErrorKind;
+use sqlx::Connection as _;
+use warmd::database::{Cell, ErrorKind};
 
 use super::*;
 use crate::servers::{TestDatabase, execute, mariadb, postgres, sqlite};
@@ -230,6 +231,32 @@ async fn a_dropped_future_leaves_the_connection_unusable_and_the_server_free() {
 }
 
 #[tokio::test]
+async fn a_dropped_statement_of_sqlite_lets_go_of_its_file() {
+    let database = sqlite().await;
+    let file = database.url.trim_start_matches("sqlite://").to_owned();
+    let open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap();
+        files.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == *file)).count()
+    };
+    // One that computes without a row, and one whose rows nobody takes.
+    for (what, is_silent) in [("count(*)", true), ("n", false)] {
+        let endless = "with recursive s(n) as (select 1 union all select n + 1 from s)";
+        let endless = statement(&database.url, &format!("{endless} select {what} as n from s"));
+        let mut connection = connect(&database.url).await;
+        let mut rows = connection.query(&endless, &Arguments::new(), LONG).await.unwrap();
+        assert_eq!(tokio::time::timeout(Duration::from_millis(100), rows.next()).await.is_err(), is_silent);
+        assert_eq!(open(), 1);
+        drop(rows);
+        assert!(!connection.is_usable());
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while open() > 0 {
+            assert!(Instant::now() < deadline, "still read, for nobody");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_error_has_its_place_in_the_text_that_the_user_wrote() {
     let [pg, my, lite] = all_engines().await;
     for database in [&pg, &my, &lite] {
@@ -365,6 +392,52 @@ async fn a_relative_sqlite_path_is_relative_to_the_working_directory() {
     }
     let absolute = format!("sqlite://{}", file.canonicalize().unwrap().display());
     assert_eq!(rows(&absolute, "select a from t").await, ["[7]"]);
+}
+
+#[tokio::test]
+async fn a_url_of_sqlite_may_say_more_than_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("50% #1?.db");
+    let url = format!("sqlite://{}", file.display()).replace('%', "%25").replace('?', "%3f");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut writer = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE t (a int); INSERT INTO t VALUES (7)").execute(&mut writer).await.unwrap();
+    for more in ["", "?mode=ro", "?mode=rwc", "?cache=shared", "?vfs=unix-none", "?immutable=true", "?immutable=0"] {
+        assert_eq!(rows(&format!("{url}{more}"), "select a from t").await, ["[7]"], "{more}");
+    }
+    // Nobody waits for a writer of what does not change.
+    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut writer).await.unwrap();
+    let started = Instant::now();
+    assert_eq!(rows(&format!("{url}?immutable=1"), "select a from t").await, ["[7]"]);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    let locked = failure(&url, "select a from t").await;
+    assert_eq!((locked.kind, locked.message.as_str()), (ErrorKind::Transient, "database is locked"));
+    assert!(started.elapsed() > Duration::from_secs(4), "{:?}", started.elapsed());
+
+    let error = database(&format!("{url}?vfs=none")).connect().await.err().unwrap();
+    assert!(error.message.ends_with(": no such vfs: none"), "{error}");
+    let missing = folder.path().join("missing.db");
+    let error = database(&format!("sqlite:{}?mode=rwc", missing.display())).connect().await.err().unwrap();
+    let place = missing.display();
+    assert_eq!(error.message, format!("cannot connect to {place}: unable to open database file"));
+    assert!(!missing.exists());
+    let error = failure("sqlite::memory:", "select a from t").await;
+    assert_eq!(error.message, "no such table: t");
+}
+
+#[tokio::test]
+async fn text_of_sqlite_that_is_not_utf8_is_told_by_its_column() {
+    let database = sqlite().await;
+    let sql = statement(&database.url, "select 1 as a, cast(x'61ff' as text) as b");
+    let mut connection = connect(&database.url).await;
+    let mut rows = connection.query(&sql, &Arguments::new(), LONG).await.unwrap();
+    let row = rows.next().await.unwrap().unwrap();
+    assert_eq!(row.cell(0).unwrap(), Cell::Int(1));
+    let error = row.cell(1).unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Data, "column 2: invalid utf-8 sequence of 1 bytes from index 1")
+    );
 }
 
 struct PathFrom(&'static str);
