@@ -219,6 +219,7 @@ fn is_past(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() >= until)
 }
 
+/// Reads a statement to its end, or until nobody takes its rows.
 fn fetch(
     connection: &Connection,
     sql: &str,
@@ -236,7 +237,7 @@ fn fetch(
     let mut rows = statement.raw_query();
     let mut block = Block::new(declared);
     let send = |block: Block| reader.blocking_send(block.into_rows().map(|row| Row(RowKind::Sqlite(row))).collect());
-    let end = loop {
+    let read = loop {
         match rows.next() {
             Ok(Some(row)) => block.push(row),
             Ok(None) => break Ok(()),
@@ -251,9 +252,10 @@ fn fetch(
     if !block.is_empty() {
         let _ = send(block);
     }
-    end
+    read
 }
 
+/// Ends the transaction and the time limit.
 fn end(connection: &Connection, how: &str) -> Result<(), rusqlite::Error> {
     // First, or the end of the transaction would be interrupted as well.
     connection.progress_handler(0, None::<fn() -> bool>)?;
