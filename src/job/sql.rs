@@ -1,13 +1,79 @@
-//! From `sql = "..."` in a job file to a statement whose parameters are all provided.
+//! A job's statement: from `sql = "..."` in its file to one whose parameters are all provided.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{Origin, Sql};
+use chrono::{DateTime, Utc};
+
 use crate::{
-    database::{Engine, Statement},
+    database::{Argument, Arguments, Engine, Statement, Value},
     files,
     problems::{At, Document, nearest},
 };
+
+/// A statement in its file, with the values that its table provides.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    /// Where the statement stands.
+    pub origin: Origin,
+    /// The statement as it was written.
+    pub text: String,
+    /// The statement itself.
+    pub statement: Statement,
+    /// `:limit`
+    pub limit: Option<u32>,
+    /// `:since` is `:now` minus this.
+    pub window: Option<Duration>,
+}
+
+/// A statement's place: a file of its own, or inside a job file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// Line and column of its first character, from 1.
+    pub start: (usize, usize),
+}
+
+impl Origin {
+    /// A place in the statement as a place in the file.
+    pub fn place(&self, (line, column): (usize, usize)) -> (usize, usize) {
+        (self.start.0 + line - 1, if line == 1 { self.start.1 + column - 1 } else { column })
+    }
+}
+
+impl Sql {
+    /// The values of `:now`, `:since` and `:limit`.
+    pub fn arguments(&self, now: DateTime<Utc>) -> Arguments {
+        let mut arguments = BTreeMap::from([("now".to_owned(), Argument::One(Value::Time(now)))]);
+        if let Some(window) = self.window {
+            arguments.insert("since".to_owned(), Argument::One(Value::Time(now - window)));
+        }
+        if let Some(limit) = self.limit {
+            arguments.insert("limit".to_owned(), Argument::One(Value::Int(i64::from(limit))));
+        }
+        arguments
+    }
+
+    /// The names that the statement mentions: its columns are among them.
+    pub fn words(&self) -> Vec<&str> {
+        self.text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).collect()
+    }
+
+    /// Whether the statement may have a column of this name; only the server can tell for sure.
+    pub fn may_name(&self, column: &str) -> bool {
+        self.text.contains('*') || self.words().iter().any(|word| word.eq_ignore_ascii_case(column))
+    }
+
+    /// Whether the statement uses a parameter.
+    pub fn uses(&self, parameter: &str) -> bool {
+        self.statement.parameters().iter().any(|used| used.name == parameter)
+    }
+}
 
 /// What a statement is given besides `:now`.
 #[derive(Default)]

@@ -1,13 +1,18 @@
 //! Events that are read over several connections.
 
-use std::sync::Arc;
+use std::{
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use warmd::{
     job::Job,
-    record::{Meter, Outcome, Record},
+    record::{Cause, Meter, Outcome, Record},
     run::{Request, Stop, run},
+    throttle::{Quotas, Throttle},
 };
 
 use super::computed::as_of_january;
@@ -188,4 +193,29 @@ async fn a_run_that_is_given_up_leaves_no_part_at_work() {
     tokio::join!(run(&job, &world.around, &request, &meter), end);
     eventually("no part at work", async || waiting(&world).await == 0).await;
     holder.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_time_limit_of_a_statement_ends_all_of_its_parts() {
+    let mut world = shop().await;
+    world.around.statement_timeout = Duration::from_millis(300);
+    let holder = lock(&world).await;
+    let record = world.run(&similar(&world, 3, HELD)).await;
+    let error = record.first_error.unwrap();
+    assert!(record.outcome == Outcome::Failed && error.contains("statement timeout"), "{error}");
+    assert_eq!((record.cause, record.queries), (Some(Cause::Statement), 3), "such a statement is not tried again");
+    assert_eq!(waiting(&world).await, 0);
+    holder.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_part_is_a_statement_for_the_quota() {
+    let mut world = shop().await;
+    let job = similar(&world, 4, "SELECT user_id, product_id FROM sales");
+    let queries_per_second = NonZeroU32::new(4);
+    world.around.throttle = Arc::new(Throttle::new(Quotas { queries_per_second, ..Quotas::default() }));
+    let began = Instant::now();
+    assert_eq!(ran(&world, &job).await.queries, 4);
+    // Three wait for a quarter of a second each.
+    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
 }
