@@ -200,7 +200,9 @@ async fn the_time_limit_of_a_statement_ends_all_of_its_parts() {
     let mut world = shop().await;
     world.around.statement_timeout = Duration::from_millis(300);
     let holder = lock(&world).await;
+    let began = Instant::now();
     let record = world.run(&similar(&world, 3, HELD)).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let error = record.first_error.unwrap();
     assert!(record.outcome == Outcome::Failed && error.contains("statement timeout"), "{error}");
     assert_eq!((record.cause, record.queries), (Some(Cause::Statement), 3), "such a statement is not tried again");
