@@ -277,6 +277,7 @@ pub fn human(message: &str) -> String {
         ("expected usize", "expected a whole number"),
         ("expected u32", "expected a whole number"),
         ("expected f64", "expected a number"),
+        ("u64 value was too large", "the number is too large"),
         ("sequence", "array"),
         ("type: map", "type: table"),
         ("expected a map", "expected a table"),

@@ -64,7 +64,11 @@ fn file_layer(path: &Path, problems: &mut Problems) -> Option<File<config::FileS
     if problems.0.len() > before {
         return None;
     }
-    let mut written: toml::Table = text.parse().ok()?;
+    // A setting can hold whole numbers that a layer cannot.
+    let mut written: toml::Table = Document::new(path, text, problems).read()?;
+    if problems.0.len() > before {
+        return None;
+    }
     make_absolute(&mut written, path.parent().unwrap_or(Path::new("")));
     Some(File::from_str(&written.to_string(), FileFormat::Toml))
 }
@@ -191,6 +195,15 @@ mod tests {
              warmd.toml:5:17: `redis.overlong_keys`: unknown value `md4`, did you mean `md5`?\n\
              warmd.toml:6:2: unknown key `histroy`, did you mean `history`?\n\
              warmd.toml:8:9: `log.level`: invalid type: integer `3`, expected a string"
+        );
+    }
+
+    #[test]
+    fn a_number_that_only_its_setting_could_hold_is_told() {
+        let file = "[redis]\nmax_key_length = 9223372036854775808\n";
+        assert_eq!(
+            load(Some(file), &[], &Overrides::new()).unwrap_err(),
+            "warmd.toml:2:18: `redis.max_key_length`: the number is too large"
         );
     }
 

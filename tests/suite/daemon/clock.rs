@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -24,16 +25,9 @@ pub struct Clock {
 
 impl Clock {
     pub fn start(world: &World, name: &str, shift: &str) -> Option<Self> {
-        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-            .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1")))
-            .into_iter()
-            .find(|path| path.exists())?;
-        let file = world.folder().join(format!("{name}.clock"));
-        fs::write(&file, shift).unwrap();
         let mut command = warmd(world, &["run"]);
-        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &file).env("FAKETIME_NO_CACHE", "1");
-        // Only the time of day: no step of it moves the clock that timers go by.
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("WARMD__LOG__LEVEL", "info");
+        command.env("WARMD__LOG__LEVEL", "info");
+        let file = give_clock(&mut command, world, name, shift)?;
         Some(Self { file, daemon: Daemon::spawn(world, name, command).ready() })
     }
 
@@ -43,6 +37,20 @@ impl Clock {
         // At once: half a file is another time.
         fs::rename(new, &self.file).unwrap();
     }
+}
+
+/// Gives a command a clock that is off by what the file says; `None` where the library for that is not installed.
+pub fn give_clock(command: &mut Command, world: &World, name: &str, shift: &str) -> Option<PathBuf> {
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1")))
+        .into_iter()
+        .find(|path| path.exists())?;
+    let file = world.folder().join(format!("{name}.clock"));
+    fs::write(&file, shift).unwrap();
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &file).env("FAKETIME_NO_CACHE", "1");
+    // Only the time of day: no step of it moves the clock that timers go by.
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    Some(file)
 }
 
 /// Runs in the place of ticks that have had theirs.

@@ -76,7 +76,7 @@ impl Chance {
     }
 }
 
-pub use clock::Clock;
+pub use clock::{Clock, give_clock};
 
 /// A daemon that tells this test, in systemd's place, how it is.
 pub struct Daemon {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{run, write_job},
-    daemon::eventually,
+    daemon::{Daemon, eventually, give_clock},
     faults::proxy::{Network, Proxy, Upstream},
     world::World,
 };
@@ -184,14 +184,23 @@ async fn a_second_instance_that_runs_nothing_itself_finds_nothing_wrong() {
     let first = start(&world, "a", &[OFTEN]);
     let ran = |asked: &Asked| asked.place.metric("warmd_runs_total{job_name=\"users\",outcome=\"ok\"}");
     eventually("runs", async || ran(&first) >= Some(2.0)).await;
-    let second = start(&world, "b", &[OFTEN]);
+    let second = {
+        // Its ticks come when the first has had its run of them.
+        let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
+        if give_clock(&mut command, &world, "b", "-2s").is_none() {
+            eprintln!("not tested: libfaketime is not installed");
+            return;
+        }
+        let daemon = Daemon::spawn(&world, "b", command).ready();
+        Asked { daemon, place: super::place(&world, "b") }
+    };
     let looks = || second.place.get("/api/health").json()["redis"]["summaries"]["response_seconds"]["count"].as_u64();
     eventually("looks", async || looks() >= Some(8)).await;
     // Two intervals and more.
     eventually("runs", async || ran(&first) >= Some(5.0)).await;
     let alerts = second.place.get("/api/alerts").body;
     assert!(!alerts.contains("\"users\""), "{alerts}");
-    assert_eq!(ran(&second), Some(0.0), "the first keeps its place in the schedule");
+    assert_eq!(ran(&second), Some(0.0));
     for asked in [first, second] {
         assert_eq!(asked.daemon.stop(), Some(0));
     }
@@ -208,7 +217,7 @@ async fn a_rule_that_is_off_fires_no_alert_and_a_reload_changes_the_rules() {
     let asked = {
         let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
         command.arg("--config").arg(&settings);
-        let daemon = crate::daemon::Daemon::spawn(&world, "a", command).ready();
+        let daemon = Daemon::spawn(&world, "a", command).ready();
         Asked { daemon, place: super::place(&world, "a") }
     };
     let looks = || asked.place.get("/api/health").json()["redis"]["summaries"]["memory_share"]["count"].as_u64();
@@ -292,7 +301,7 @@ async fn posts_that_wait_go_to_the_webhook_of_a_reload_and_those_that_lose_their
     let mut asked = {
         let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
         command.arg("--config").arg(&settings);
-        let daemon = crate::daemon::Daemon::spawn(&world, "a", command).ready();
+        let daemon = Daemon::spawn(&world, "a", command).ready();
         Asked { daemon, place: super::place(&world, "a") }
     };
     fires(&asked, "memory").await;
