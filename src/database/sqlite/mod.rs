@@ -1,8 +1,8 @@
 //! SQLite: the file is opened for reading only. Values have types of their own, whatever their column declares; what it
 //! declares says how they are meant.
 //!
-//! Read with rusqlite, in a thread that may block: sqlx copies each value by itself and hands rows over one by one, which
-//! was half of a run's processor time.
+//! Read with rusqlite, in a thread that may block and hands on blocks of rows: sqlx copies each value by itself and hands
+//! rows over one by one (what that costs: docs/benchmarks.md).
 
 use std::{
     borrow::Cow,

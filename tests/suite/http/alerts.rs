@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::{
     Asked, USERS,
     health::{OFTEN, look_up},
-    log, start, world,
+    log, start, start_by, world,
 };
 use crate::{
     cli::{run, write_job},
-    daemon::{Daemon, eventually, give_clock},
+    daemon::{eventually, give_clock},
     faults::proxy::{Network, Proxy, Upstream},
     world::World,
 };
@@ -191,8 +191,7 @@ async fn a_second_instance_that_runs_nothing_itself_finds_nothing_wrong() {
             eprintln!("not tested: libfaketime is not installed");
             return;
         }
-        let daemon = Daemon::spawn(&world, "b", command).ready();
-        Asked { daemon, place: super::place(&world, "b") }
+        start_by(&world, "b", command)
     };
     let looks = || second.place.get("/api/health").json()["redis"]["summaries"]["response_seconds"]["count"].as_u64();
     eventually("looks", async || looks() >= Some(8)).await;
@@ -217,8 +216,7 @@ async fn a_rule_that_is_off_fires_no_alert_and_a_reload_changes_the_rules() {
     let asked = {
         let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
         command.arg("--config").arg(&settings);
-        let daemon = Daemon::spawn(&world, "a", command).ready();
-        Asked { daemon, place: super::place(&world, "a") }
+        start_by(&world, "a", command)
     };
     let looks = || asked.place.get("/api/health").json()["redis"]["summaries"]["memory_share"]["count"].as_u64();
     eventually("looks", async || looks() >= Some(4)).await;
@@ -301,8 +299,7 @@ async fn posts_that_wait_go_to_the_webhook_of_a_reload_and_those_that_lose_their
     let mut asked = {
         let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
         command.arg("--config").arg(&settings);
-        let daemon = Daemon::spawn(&world, "a", command).ready();
-        Asked { daemon, place: super::place(&world, "a") }
+        start_by(&world, "a", command)
     };
     fires(&asked, "memory").await;
     let (url, kept) = receiver().await;

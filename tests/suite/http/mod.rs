@@ -93,7 +93,11 @@ fn command(world: &World, listen: &str, variables: &[(&str, &str)]) -> Command {
 }
 
 pub fn start_on(world: &World, name: &str, listen: &str, variables: &[(&str, &str)]) -> Asked {
-    let daemon = Daemon::spawn(world, name, command(world, listen, variables)).ready();
+    start_by(world, name, command(world, listen, variables))
+}
+
+fn start_by(world: &World, name: &str, command: Command) -> Asked {
+    let daemon = Daemon::spawn(world, name, command).ready();
     let place = place(world, name);
     Asked { daemon, place }
 }
