@@ -13,7 +13,7 @@ use warmd::{
         interactions::{Decay, Interactions},
         neighbours::Neighbours,
         ranking::Best,
-        scoring::{DEFAULT_BLEND, Options, Recommender},
+        scoring::{Affinities, DEFAULT_BLEND, Options, Recommender},
         trend::Trend,
     },
     settings::{LogSettings, TraceSettings},
@@ -114,7 +114,8 @@ fn model(c: &mut Criterion) {
     let trend = Trend::new(&matrix, (0..matrix.items().len() as u32).map(|item| item % 8).collect());
     let lists = vec![None, Some(0), Some(1), Some(2)];
     let options = Options { lists, limit: 10, blend: DEFAULT_BLEND, exclude_purchased: true };
-    let recommender = Recommender::new(&matrix, &neighbours, &trend, options);
+    let affinities = Affinities::new(neighbours, &trend);
+    let recommender = Recommender::new(&matrix, &affinities, &trend, options);
     let users: Vec<Option<u32>> = (0..1_000).map(Some).collect();
     group.throughput(Throughput::Elements(4 * 1_000));
     group.bench_function("four lists for 1,000 users", |b| b.iter(|| recommender.recommend_all(&users)));

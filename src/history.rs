@@ -91,8 +91,9 @@ fn tables(engine: Engine) -> Vec<String> {
     }
 }
 
-/// Pages that SQLite keeps of the history, in KiB: the newest records of some jobs, not months of them.
-const SMALL_CACHE: &str = "PRAGMA cache_size = -256";
+/// Of SQLite: in its cache, in KiB, the newest records of some jobs, not months of them. And a run does not wait for the
+/// disk, which may stall for seconds: a power cut may take the newest records, and never the file.
+const TREATMENT: [&str; 2] = ["PRAGMA cache_size = -256", "PRAGMA synchronous = NORMAL"];
 
 impl History {
     /// The history that the settings describe; `None` when none is to be kept. Connects to nothing.
@@ -301,7 +302,9 @@ impl History {
             let connection = AnyConnection::connect(&any).await.map_err(|error| self.database.out_of_reach(&error));
             let mut connection = connection.context("the history cannot be opened")?;
             if self.database.engine() == Engine::Sqlite {
-                sqlx::query(SMALL_CACHE).execute(&mut connection).await?;
+                for pragma in TREATMENT {
+                    sqlx::query(pragma).execute(&mut connection).await?;
+                }
             }
             for sql in tables(self.database.engine()) {
                 let made = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await;

@@ -220,6 +220,11 @@ impl Reader {
         self.statement_timeout.min(left)
     }
 
+    /// When the run's time limit comes.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Whether the run's time limit has come, or is about to.
     pub fn time_is_over(&self) -> bool {
         // Servers count from the statement's arrival, in milliseconds.

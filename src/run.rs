@@ -28,7 +28,7 @@ use crate::{
     cache::{Index, Keyspace, Store},
     database::{Database, LoadLimits},
     job::{Job, Kind, duration::Span, margin},
-    produce::Producer,
+    produce::{Models, Needs, Producer},
     reader::Reader,
     record::{Cause, Failure, Meter, Past, Record, Trigger},
     targets::{self, Only, Target},
@@ -60,6 +60,8 @@ pub struct Surroundings {
     pub statement_timeout: Duration,
     /// How busy the database may be for batches to begin.
     pub load_limits: LoadLimits,
+    /// What runs on this database read and compute once for all of them.
+    pub models: Models,
     /// Where entries go.
     pub store: Store,
     /// How keys look.
@@ -93,6 +95,8 @@ pub struct Request {
     pub scheduled: Option<DateTime<Utc>>,
     /// What SQL sees as `:now`, and events are as old as.
     pub now: DateTime<Utc>,
+    /// What the run needs of models, for whoever holds it from before the run on: other runs leave it theirs.
+    pub needs: Option<Needs>,
     /// Only these targets.
     pub only: Vec<Only>,
     /// Every key is due.
@@ -116,6 +120,7 @@ impl Request {
             trigger: Trigger::Manual,
             scheduled: None,
             now: Utc::now(),
+            needs: None,
             only: Vec::new(),
             force: false,
             dry: false,
@@ -183,12 +188,13 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
     let past_keys = request.past.keys.filter(|_| request.only.is_empty());
     let process = around.max_value_bytes;
     let largest = job.limits.max_value_bytes.map_or(process, |own| own.min(process)).get() as usize;
+    let needs = request.needs.clone().unwrap_or_else(|| around.models.needs(job, request.now));
     let run = Run {
         job,
         around,
         request,
         throttles,
-        producer: Producer::new(Arc::clone(job), Arc::clone(&reader), request.now, Arc::clone(meter), largest),
+        producer: Producer::new(Arc::clone(job), needs, Arc::clone(&reader), request.now, Arc::clone(meter), largest),
         reader,
         meter: Arc::clone(meter),
         stop,

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use futures_util::future::try_join_all;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     database::Row,
@@ -43,7 +44,8 @@ const READ_AHEAD: usize = 100_000;
 
 /// Finds the targets of a job and sends them in batches of about `job.limits.batch` keys.
 ///
-/// The first list is streamed, so that it may be long; the others are held in memory. Values of `also` come last.
+/// The first list is streamed, so that it may be long; the others are held in memory, and read at the same time. Values of
+/// `also` come last.
 pub async fn stream(
     job: &Job,
     reader: &Reader,
@@ -55,17 +57,7 @@ pub async fn stream(
     let Some((first, rest)) = job.targets.split_first() else {
         return Ok(());
     };
-    let mut others = Vec::new();
-    for list in rest {
-        others.push(read_whole(list, reader, now, only).await?);
-    }
-    // Saturates instead of overflowing: what is too many stays too many.
-    if others.iter().map(Vec::len).fold(1, usize::saturating_mul) > MOST_COMBINATIONS {
-        return Err(Failure { cause: Cause::Statement, message: TOO_MANY.to_owned() });
-    }
-    let combinations = combinations(&others);
-    let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
-    let (chunks, mut received) = mpsc::channel::<Vec<Option<Id>>>(1);
+    let (chunks, received) = mpsc::channel::<Vec<Option<Id>>>(1);
     let read = async {
         let chunks = chunks;
         match only_of(only, first) {
@@ -96,6 +88,16 @@ pub async fn stream(
         Ok(())
     };
     let cross = async {
+        let mut received = received;
+        let turns = Semaphore::new(job.limits.concurrency.get() as usize);
+        let others = rest.iter().map(|list| read_whole(list, reader, now, only, &turns)).collect::<Vec<_>>();
+        let others = try_join_all(others).await?;
+        // Saturates instead of overflowing: what is too many stays too many.
+        if others.iter().map(Vec::len).fold(1, usize::saturating_mul) > MOST_COMBINATIONS {
+            return Err(Failure { cause: Cause::Statement, message: TOO_MANY.to_owned() });
+        }
+        let combinations = combinations(&others);
+        let chunk = (job.limits.batch.get() as usize / combinations.len().max(1)).max(1);
         'all: while let Some(values) = received.recv().await {
             for values in values.chunks(chunk) {
                 // One batch must not compute a key twice. In different batches the second finds the key of the first.
@@ -115,11 +117,11 @@ pub async fn stream(
                 }
             }
         }
-        // Nobody takes batches any more, so nothing needs to be read for them.
-        received.close();
+        // When nobody takes batches any more, nothing needs to be read for them, and `received` goes.
+        Ok(())
     };
-    let (read, ()) = tokio::join!(read, cross);
-    read
+    // What is wrong with one list is told at once, however long another takes.
+    tokio::try_join!(read, cross).map(|_| ())
 }
 
 async fn read_whole(
@@ -127,7 +129,10 @@ async fn read_whole(
     reader: &Reader,
     now: DateTime<Utc>,
     only: &[Only],
+    turns: &Semaphore,
 ) -> Result<Vec<Option<Id>>, Failure> {
+    // Never closed.
+    let _turn = turns.acquire().await.ok();
     if let Some(values) = only_of(only, list) {
         return Ok(values.iter().cloned().map(Some).collect());
     }

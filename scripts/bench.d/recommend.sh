@@ -23,10 +23,18 @@ shop_job() { # NAME USERS [CONNECTIONS]
         >"$folder/user_recommendations.toml"
 }
 
-recommend_as() { # WHAT JOBS
+# The other job that ships for the same events.
+similar_job() { # NAME
+    local folder=$work/jobs/$1
+    mkdir -p "$folder"
+    cp "$root"/jobs/{purchases,views,products}.sql "$root/jobs/similar_products.toml" "$folder"
+}
+
+recommend_as() { # WHAT JOBS [KEYS]
+    local keys=${3:-40000}
     empty_redis
-    measure_warmd "$1" "$work/jobs/$2" "$(postgres_at shop)" 40000 --as-of "$as_of"
-    note_rate "$1" 40000
+    measure_warmd "$1" "$work/jobs/$2" "$(postgres_at shop)" "$keys" --as-of "$as_of"
+    note_rate "$1" "$keys"
 }
 
 recommend_warmd() {
@@ -40,6 +48,15 @@ recommend_two() {
 
 recommend_three() {
     recommend_as "warmd, three connections" shop_three
+}
+
+# Another job on the same events, by itself and with the first.
+recommend_similar() {
+    recommend_as "warmd, similar products" shop_similar 20000
+}
+
+recommend_both() {
+    recommend_as "warmd, both jobs together" shop_both 60000
 }
 
 # The same model for one user: what the others cost is the difference.
@@ -62,7 +79,7 @@ recommend_python() {
 }
 
 section_recommend() {
-    local -a ways=(recommend_warmd recommend_two recommend_three recommend_one)
+    local -a ways=(recommend_warmd recommend_two recommend_three recommend_similar recommend_both recommend_one)
     start_redis
     if [ -n "$with_python" ]; then
         need_python
@@ -73,6 +90,9 @@ section_recommend() {
     shop_job shop_two 10000 2
     shop_job shop_three 10000 3
     shop_job shop_one 1
+    similar_job shop_similar
+    shop_job shop_both 10000
+    similar_job shop_both
     for ((round = 1; round <= rounds; round++)); do
         say "recommend: round $round of $rounds"
         in_turn "${ways[@]}"
@@ -81,7 +101,8 @@ section_recommend() {
     heading "Recommend: 10,000 users, four lists each" <<TEXT
 100,000 users, 20,000 products, 2,000,000 purchases and 4,000,000 views in PostgreSQL; lists overall and in three
 categories for the 10,000 most active users, 40,000 keys. The job is jobs/user_recommendations.toml without its quotas;
-with two or three connections, these read each of its two statements of events.
+with two or three connections, these read each of its two statements of events. Similar products are
+jobs/similar_products.toml, 20,000 keys from the same events.
 TEXT
     table <<SQL
 SELECT what, seconds, "min..max s", "keys/s", "its CPU s", "PostgreSQL CPU s", "Redis CPU s", "peak MB",

@@ -5,7 +5,7 @@
 //! that of the job's keys, it is read in chunks, and nothing ever looks through other keys. The set expires by itself when
 //! no run keeps it: every key in it has expired by then.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use chrono::{DateTime, Utc};
 use redis::Pipeline;
@@ -33,12 +33,14 @@ pub struct Indexed {
 const CHUNK: isize = 500;
 
 /// A key without TTL belongs to somebody else by now.
-const REMOVE: &str = "local removed = 0 \
+const REMOVE: &str = "local removed, there = 0, 0 \
     for i = 2, #KEYS do \
-        if redis.call('PTTL', KEYS[i]) >= 0 then removed = removed + redis.call('UNLINK', KEYS[i]) end \
+        local left = redis.call('PTTL', KEYS[i]) \
+        if left ~= -2 then there = there + 1 end \
+        if left >= 0 then removed = removed + redis.call('UNLINK', KEYS[i]) end \
     end \
     redis.call('ZREM', KEYS[1], unpack(KEYS, 2)) \
-    return removed";
+    return {removed, there}";
 
 impl Index {
     /// The index of a job, for the run that began at `run`. `ttl` is the longest life of a key.
@@ -94,7 +96,9 @@ impl RedisStore {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("ZCARD").arg(&index.name);
         pipeline.cmd("ZCOUNT").arg(&index.name).arg("-inf").arg(format!("({}", index.run));
+        let asked = self.lookups().ask(2);
         let (all, outdated) = self.send(&pipeline).await?;
+        asked.found(iter::repeat_n(all > 0, 2));
         Ok(Indexed { all, outdated })
     }
 
@@ -102,13 +106,18 @@ impl RedisStore {
         let mut pipeline = Pipeline::with_capacity(1);
         let range = pipeline.cmd("ZRANGEBYSCORE").arg(&index.name).arg("-inf").arg(format!("({}", index.run));
         range.arg("LIMIT").arg(0).arg(CHUNK);
+        let asked = self.lookups().ask(1);
         let (keys,): (Vec<Vec<u8>>,) = self.send(&pipeline).await?;
+        // An index of which nothing is outdated is there, but for one of which all was.
+        asked.found(iter::once(true));
         if keys.is_empty() {
             return Ok((0, 0));
         }
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("EVAL").arg(REMOVE).arg(keys.len() + 1).arg(&index.name).arg(&keys);
-        let (removed,): (u64,) = self.send(&pipeline).await?;
+        let asked = self.lookups().ask(keys.len());
+        let ((removed, there),): ((u64, usize),) = self.send(&pipeline).await?;
+        asked.found((0..keys.len()).map(|key| key < there));
         Ok((keys.len(), removed))
     }
 }

@@ -70,10 +70,14 @@ pub struct Holder {
     token: String,
 }
 
+/// What may be wrong with a lease's remaining life as Redis tells it, by its rounding and the clock that it looks at.
+const ROUNDING: Duration = Duration::from_millis(20);
+
 impl Holder {
-    /// Whether both were told of the same lease.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.token == other.token
+    /// Whether this is the lease that `before` was told of, renewed since: else it would have less of its life left by now.
+    /// `elapsed` is the time between the first answer and the second question.
+    pub fn has_renewed_since(&self, before: &Self, elapsed: Duration) -> bool {
+        self.token == before.token && self.expires_in > before.expires_in.saturating_sub(elapsed) + ROUNDING
     }
 }
 
@@ -130,10 +134,11 @@ impl Store {
         let mut pipeline = Pipeline::with_capacity(5);
         pipeline.cmd("SET").arg(lease).arg(&remote.value).arg("NX").arg("PX").arg(millis(claim.length));
         pipeline.cmd("GET").arg(lease).cmd("PTTL").arg(lease).cmd("GET").arg(ticks).cmd("GET").arg(ran);
+        // The lease twice, for its value and its life.
+        let lookups = redis.lookups().ask(4);
         let (_, holder, left, ticks, ran): (redis::Value, Option<String>, i64, Option<String>, Option<String>) =
             redis.send(&pipeline).await?;
-        // The lease twice, for its value and its life.
-        redis.looked_up([holder.is_some(), holder.is_some(), ticks.is_some(), ran.is_some()].into_iter());
+        lookups.found([holder.is_some(), holder.is_some(), ticks.is_some(), ran.is_some()].into_iter());
         let ticks = read(ticks.as_deref());
         let repeats = claim.tick.is_some_and(|tick| tick.again || is_repeated(&ticks, tick.at, now));
         let is_done = match claim.tick {
@@ -174,8 +179,9 @@ impl Store {
         for job in jobs {
             pipeline.cmd("GET").arg(Names::of(prefix, job).ticks);
         }
+        let asked = redis.lookups().ask(jobs.len());
         let marks: Vec<Option<String>> = redis.send(&pipeline).await?;
-        redis.looked_up(marks.iter().map(Option::is_some));
+        asked.found(marks.iter().map(Option::is_some));
         Ok(marks.iter().map(|mark| read(mark.as_deref())).collect())
     }
 
@@ -314,8 +320,36 @@ impl Remote {
     async fn run(&self, script: Cmd) -> Result<bool, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(script);
+        let asked = self.redis.lookups().ask(1);
         let (found,): (i64,) = self.redis.send(&pipeline).await?;
-        self.redis.looked_up(iter::once(found == 1));
+        asked.found(iter::once(found == 1));
         Ok(found == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_with_more_life_left_than_time_would_have_left_it_was_renewed() {
+        let seen = |token: &str, left| holder_from(&format!("{token} 0 somebody"), left);
+        let elapsed = Duration::from_millis(500);
+        for (before, now, is_renewed) in [
+            // Ran on, as exactly as it is told.
+            (1000, 500, false),
+            (1000, 501, false),
+            (1000, 400, false),
+            (400, 1, false),
+            (0, 0, false),
+            // Begun anew, whether or not there is more of it left than there was.
+            (1000, 1000, true),
+            (1000, 700, true),
+            (1000, 1200, true),
+            (400, 100, true),
+        ] {
+            assert_eq!(seen("a", now).has_renewed_since(&seen("a", before), elapsed), is_renewed, "{before} {now}");
+            assert!(!seen("b", now).has_renewed_since(&seen("a", before), elapsed), "another lease");
+        }
     }
 }

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 mod index;
 mod lease;
+mod lookups;
 mod memory;
 mod redis;
 mod sample;
@@ -19,11 +20,12 @@ pub use self::redis::RedisStore;
 pub use ::redis::{ClientTlsConfig, TlsCertificates};
 pub use index::{Index, Indexed};
 pub use lease::{Claim, Claimed, Done, Holder, Lease, Tick};
+pub use lookups::{Lookups, Own};
 pub use memory::MemoryStore;
 pub use sample::Sample;
 pub use ticks::Ticks;
 pub use usage::{Idle, Usage};
-pub use vitals::{Lookups, Vitals};
+pub use vitals::Vitals;
 
 /// How keys look on this Redis, whatever the job.
 #[derive(Debug, Clone)]
@@ -164,6 +166,21 @@ impl Store {
             return Ok(Self::Memory(MemoryStore::default()));
         }
         RedisStore::lazy(server).map(Self::Redis)
+    }
+
+    /// The server; `None` where there is none.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::Redis(redis) => Some(redis.address()),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Counts what is looked up together with what another store looks up, if that is of the same server.
+    pub fn count_with(&mut self, other: &Self) {
+        if let (Self::Redis(redis), Self::Redis(other)) = (self, other) {
+            redis.count_with(other);
+        }
     }
 
     /// What is known of each key, in their order; one pipeline.

@@ -1,10 +1,7 @@
 //! Redis through one multiplexed connection that mends itself.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,21 +12,19 @@ use redis::{
 };
 use secrecy::ExposeSecret as _;
 
-use super::{Entry, Error, Lookups, Presence, Server, Written};
+use super::{Entry, Error, Presence, Server, Written, lookups::Tally};
 use crate::tls;
 
 /// A Redis server; clones share the connection, on which several pipelines may be under way.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
+    lookups: Arc<Tally>,
     address: String,
 }
 
 /// The connection, and what another is made of.
 struct Link {
-    /// What was looked up, which the server counts among the lookups of everybody.
-    hits: AtomicU64,
-    misses: AtomicU64,
     /// Numbered, because it is replaced when the server did not answer in time.
     connection: Mutex<(u64, ConnectionManager)>,
     client: Client,
@@ -60,8 +55,19 @@ impl RedisStore {
     }
 
     fn new(connection: ConnectionManager, client: Client, config: ConnectionManagerConfig, address: String) -> Self {
-        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { link: Arc::new(Link { hits, misses, connection: Mutex::new((0, connection)), client, config }), address }
+        let link = Arc::new(Link { connection: Mutex::new((0, connection)), client, config });
+        Self { link, lookups: Arc::default(), address }
+    }
+
+    /// The server, without whatever is secret.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn count_with(&mut self, other: &Self) {
+        if self.address == other.address {
+            self.lookups = Arc::clone(&other.lookups);
+        }
     }
 
     /// Replaces a connection on which an answer is overdue. It would be read on, and an answer may have no end.
@@ -82,24 +88,17 @@ impl RedisStore {
         }
         // Without this the reply would be the first error without its words.
         pipeline.ignore_errors();
+        let asked = self.lookups().ask(keys.len());
         let lives: Vec<RedisResult<i64>> = self.send(&pipeline).await?;
         let life = |life: RedisResult<i64>| life.map(presence).map_err(|error| self.described(&error));
         let presence: Vec<Presence> = lives.into_iter().map(life).collect::<Result<_, _>>()?;
-        self.looked_up(presence.iter().map(|presence| *presence != Presence::Missing));
+        asked.found(presence.iter().map(|presence| *presence != Presence::Missing));
         Ok(presence)
     }
 
-    /// Takes note of keys that were looked up, and whether each was there.
-    pub(super) fn looked_up(&self, keys: impl Iterator<Item = bool>) {
-        let (mut hits, mut misses) = (0, 0);
-        keys.for_each(|is_there| *(if is_there { &mut hits } else { &mut misses }) += 1);
-        self.link.hits.fetch_add(hits, Ordering::Relaxed);
-        self.link.misses.fetch_add(misses, Ordering::Relaxed);
-    }
-
-    /// What this store has looked up so far: the keys of jobs, and warmd's own of which there may be many.
-    pub(super) fn lookups(&self) -> Lookups {
-        Lookups { hits: self.link.hits.load(Ordering::Relaxed), misses: self.link.misses.load(Ordering::Relaxed) }
+    /// What is looked up: the keys of jobs, and warmd's own.
+    pub(super) fn lookups(&self) -> &Tally {
+        &self.lookups
     }
 
     pub(super) async fn write(&self, entries: &[Entry]) -> Result<Vec<Written>, Error> {
@@ -133,7 +132,9 @@ impl RedisStore {
     pub(super) async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Presence)>, Error> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key);
+        let asked = self.lookups().ask(2);
         let (value, life): (Option<Vec<u8>>, i64) = self.send(&pipeline).await?;
+        asked.found([value.is_some(), presence(life) != Presence::Missing].into_iter());
         Ok(value.map(|value| (value, presence(life))))
     }
 

@@ -53,8 +53,9 @@ impl RedisStore {
             pipeline.cmd("GET").arg(name(prefix, job));
         }
         pipeline.ignore_errors();
+        let asked = self.lookups().ask(jobs.len());
         let values: Vec<RedisResult<Option<Vec<u8>>>> = self.send(&pipeline).await?;
-        self.looked_up(values.iter().filter_map(|value| value.as_ref().ok()).map(Option::is_some));
+        asked.found(values.iter().filter_map(|value| value.as_ref().ok()).map(Option::is_some));
         let sample = |value: RedisResult<Option<Vec<u8>>>| {
             // What somebody else has put there is as good as nothing.
             let value = value.map_err(|error| self.described(&error))?;

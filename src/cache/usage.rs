@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Pipeline, RedisResult};
+use redis::{Pipeline, RedisError, RedisResult};
 
 use super::{Error, RedisStore, Store};
 
@@ -76,13 +76,18 @@ impl RedisStore {
             pipeline.cmd("OBJECT").arg("IDLETIME").arg(key);
         }
         pipeline.ignore_errors();
+        let asked = self.lookups().ask(keys.len());
         let times: Vec<RedisResult<Option<u64>>> = self.send(&pipeline).await?;
-        self.looked_up(times.iter().filter_map(|time| time.as_ref().ok()).map(Option::is_some));
+        // Which policy of eviction there is, Redis asks when it has found the key; who may ask, before.
+        asked.found(times.iter().filter_map(|time| match time {
+            Ok(time) => Some(time.is_some()),
+            Err(error) => is_lfu(error).then_some(true),
+        }));
         let mut idle = Vec::with_capacity(times.len());
         for time in times {
             match time {
                 Ok(seconds) => idle.push(seconds.map(Duration::from_secs)),
-                Err(error) if error.to_string().contains("LFU") => return Ok(Idle::Unknown),
+                Err(error) if is_lfu(&error) => return Ok(Idle::Unknown),
                 Err(error) => return Err(self.described(&error)),
             }
         }
@@ -95,14 +100,28 @@ impl RedisStore {
             pipeline.cmd("STRLEN").arg(key);
         }
         pipeline.ignore_errors();
+        let asked = self.lookups().ask(keys.len());
         let lengths: Vec<RedisResult<u64>> = self.send(&pipeline).await?;
-        self.looked_up(lengths.iter().filter_map(|length| length.as_ref().ok()).map(|length| *length > 0));
+        asked.found(lengths.iter().filter_map(|length| match length {
+            Ok(length) => Some(*length > 0),
+            Err(error) => is_other(error).then_some(true),
+        }));
         let length = |length: RedisResult<u64>| match length {
-            Err(error) if error.code() == Some("WRONGTYPE") => Ok(0),
+            Err(error) if is_other(&error) => Ok(0),
             length => length.map_err(|error| self.described(&error)),
         };
         lengths.into_iter().map(length).collect()
     }
+}
+
+/// Whether the server keeps how often its keys are accessed, not when.
+fn is_lfu(error: &RedisError) -> bool {
+    error.to_string().contains("LFU")
+}
+
+/// Whether something other than a string is there.
+fn is_other(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
 }
 
 fn parse(info: &str) -> Usage {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Error, RedisStore, Store, usage};
+use super::{Error, Own, RedisStore, Store, usage};
 
 /// What a server tells of itself. The counters begin anew when it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,8 +13,8 @@ pub struct Vitals {
     pub hits: u64,
     /// Lookups of keys that were not (`keyspace_misses`), likewise.
     pub misses: u64,
-    /// Of these, what this process has looked up through this store so far.
-    pub own: Lookups,
+    /// Of these, those of this process through this store.
+    pub own: Own,
     /// Bytes in use (`used_memory`).
     pub used: u64,
     /// The most that may be used (`maxmemory`); 0 is unlimited.
@@ -23,15 +23,6 @@ pub struct Vitals {
     pub evicted: u64,
     /// Connections of clients (`connected_clients`).
     pub clients: u64,
-}
-
-/// Lookups of keys, by what came of them. Redis counts a `PTTL` as it counts a `GET`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lookups {
-    /// Of keys that were there.
-    pub hits: u64,
-    /// Of keys that were not.
-    pub misses: u64,
 }
 
 impl Store {
@@ -51,8 +42,9 @@ impl Store {
 
 impl RedisStore {
     async fn vitals(&self, response: Duration) -> Result<Vitals, Error> {
+        let at_least = self.lookups().answered();
         let info = self.info(&["memory", "stats", "clients"]).await?;
-        let own = self.lookups();
+        let own = Own { at_least, at_most: self.lookups().at_most() };
         let field = |name| usage::field(&info, name);
         Ok(Vitals {
             response,

@@ -66,7 +66,7 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
     };
     // Before anything runs: an address that is in use ends the daemon.
     let prepared = Http::prepare(&setup.settings.http).await?;
-    let deployment = deploy(setup, &observer).await?;
+    let deployment = deploy(setup, &observer, None).await?;
     say_jobs(&deployment);
     let scheduler = Scheduler::new(deployment, Utc::now());
     let pulse = scheduler.start().await?;
@@ -81,7 +81,7 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
             reason = stops.next() => break reason,
             _ = hangups.recv() => {
                 systemd::reloading();
-                match reload(global, &observer, &http).await {
+                match reload(global, &observer, &http, &scheduler).await {
                     Ok(reloaded) => {
                         say_jobs(&reloaded.deployment);
                         scheduler.replace(reloaded.deployment, Utc::now());
@@ -137,12 +137,13 @@ struct Reloaded {
     grace: Duration,
 }
 
-async fn reload(global: &Global, observer: &Observer, http: &Http) -> Result<Reloaded, Abort> {
+async fn reload(global: &Global, observer: &Observer, http: &Http, now: &Scheduler) -> Result<Reloaded, Abort> {
     let setup = Setup::load(global)?;
     let grace = setup.settings.scheduler.shutdown_grace.0;
     let watching = watching(&setup)?;
     let http = http.prepare_change(&setup.settings.http).await?;
-    Ok(Reloaded { deployment: deploy(setup, observer).await?, watching, http, grace })
+    let deployment = deploy(setup, observer, Some(&now.deployment())).await?;
+    Ok(Reloaded { deployment, watching, http, grace })
 }
 
 fn watching(setup: &Setup) -> Result<monitor::Change, Abort> {
@@ -160,10 +161,14 @@ impl From<Refused> for Abort {
 }
 
 /// Makes everything that runs need, without a connection: what is away now may be there at the next tick.
-async fn deploy(setup: Setup, observer: &Observer) -> Result<Deployment, Abort> {
+async fn deploy(setup: Setup, observer: &Observer, before: Option<&Deployment>) -> Result<Deployment, Abort> {
     let settings = &setup.settings;
     let server = settings.redis.server().map_err(Abort::configuration)?;
-    let store = Store::lazy(&server).map_err(Abort::configuration)?;
+    let mut store = Store::lazy(&server).map_err(Abort::configuration)?;
+    if let Some(before) = before {
+        // Runs of before go on, and look things up.
+        store.count_with(&before.store);
+    }
     let throttle = Arc::new(Throttle::new(settings.quotas()));
     let history = setup.history().map(Arc::new);
     let jobs: Vec<Arc<Job>> = setup.jobs.iter().filter(|job| job.enabled).cloned().map(Arc::new).collect();

@@ -146,8 +146,11 @@ impl Wait<'_> {
                 Ok(record) => record,
                 Err(why) => {
                     let gate = &mut self.gates[nth];
-                    if gate.seen.is_none() || why.is_some() {
-                        gate.trouble = why.or(Some("there was no answer in time".to_owned()));
+                    if why.is_some() {
+                        gate.trouble = why;
+                    } else if gate.seen.is_none() {
+                        // What a look before has found out says more.
+                        gate.trouble.get_or_insert_with(|| "there was no answer in time".to_owned());
                     }
                     gate.is_ready = false;
                     return;

@@ -1,6 +1,11 @@
 //! `warmd warm`: run jobs now, once.
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -63,8 +68,12 @@ pub(super) async fn warm_all(
     quiet: bool,
 ) -> Vec<Record> {
     let mut records = Vec::with_capacity(jobs.len());
-    for job in jobs {
+    let now = request.now;
+    // All of them from the start, so that what one job reads is kept for those after it.
+    let needs: Vec<_> = jobs.iter().map(|job| Some(connected.around(job)?.models.needs(job, now))).collect();
+    for (job, needs) in jobs.iter().zip(needs) {
         let Some(around) = connected.around(job) else { continue };
+        request.needs = needs;
         if request.stop.shutdown.is_cancelled() {
             break;
         }
@@ -106,8 +115,9 @@ async fn claim(
 ) -> Result<Option<Lease>, (Outcome, Cause, String)> {
     let claim =
         Claim { prefix: &around.keyspace.prefix, job: &job.name, instance: &around.instance, tick: None, length };
-    let mut before: Option<Holder> = None;
+    let mut before: Option<(Holder, Instant)> = None;
     loop {
+        let asked = Instant::now();
         let holder = match around.store.claim(claim).await {
             Ok(Claimed::Granted(lease)) => return Ok(Some(lease)),
             // Only ticks are ever done.
@@ -120,8 +130,8 @@ async fn claim(
         };
         let since = holder.since.format("%Y-%m-%d %H:%M:%S UTC");
         match &before {
-            // An expiry that moved away was renewed; with another holder the wait begins anew.
-            Some(before) if before.is_same(&holder) && holder.expires_in > before.expires_in => {
+            // With another holder the wait begins anew.
+            Some((before, answered)) if holder.has_renewed_since(before, asked - *answered) => {
                 let why = format!("the lease is held by {} since {since}", holder.instance);
                 return Err((Outcome::Skipped, Cause::Overlap, why));
             }
@@ -131,7 +141,7 @@ async fn claim(
             _ => {}
         }
         let pause = holder.expires_in.min(length / 4).max(Duration::from_millis(10));
-        before = Some(holder);
+        before = Some((holder, Instant::now()));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.shutdown.cancelled() => return Ok(None),

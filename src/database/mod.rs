@@ -4,13 +4,13 @@
 //! [`Connection`] runs it in a read-only transaction with a time limit and hands back [`Rows`], one at a time; a row is
 //! a list of [`Cell`]s, which is all that the rest of warmd ever sees of a database.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
     mysql::{MySqlConnectOptions, MySqlRow},
-    postgres::{PgConnectOptions, PgRow},
+    postgres::PgConnectOptions,
 };
 
 mod catalog;
@@ -329,7 +329,7 @@ async fn answered<T>(answer: impl Future<Output = Result<T, Error>>, limit: Dura
 pub struct Row(RowKind);
 
 enum RowKind {
-    Postgres(PgRow, Arc<[postgres::Kind]>),
+    Postgres(postgres::PostgresRow),
     MySql(MySqlRow),
     Sqlite(sqlite::SqliteRow),
 }
@@ -339,7 +339,7 @@ impl Row {
     /// [`Cell`]: millions of events have one each.
     pub fn unix_seconds(&self, index: usize) -> Option<i64> {
         match &self.0 {
-            RowKind::Postgres(row, kinds) => postgres::unix_seconds(row, index, kinds),
+            RowKind::Postgres(row) => row.unix_seconds(index),
             RowKind::MySql(_) | RowKind::Sqlite(..) => None,
         }
     }
@@ -347,7 +347,7 @@ impl Row {
     /// The bytes of all values, in the form in which they came.
     pub fn size(&self) -> usize {
         match &self.0 {
-            RowKind::Postgres(row, _) => postgres::size(row),
+            RowKind::Postgres(row) => row.size(),
             RowKind::MySql(row) => mysql::size(row),
             RowKind::Sqlite(row) => row.size(),
         }
@@ -356,7 +356,7 @@ impl Row {
     /// The value of column `index` (from 0).
     pub fn cell(&self, index: usize) -> Result<Cell<'_>, Error> {
         match &self.0 {
-            RowKind::Postgres(row, kinds) => postgres::cell(row, index, kinds),
+            RowKind::Postgres(row) => row.cell(index),
             RowKind::MySql(row) => mysql::cell(row, index),
             RowKind::Sqlite(row) => row.cell(index),
         }

@@ -1,6 +1,6 @@
 //! Rows on their way from a driver to the caller.
 
-use std::{future::Future, time::Duration, vec};
+use std::{future::Future, mem, time::Duration, vec};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Column as _, Row as _};
@@ -45,13 +45,20 @@ impl Outbox {
 
     /// Hands on what was sent.
     pub async fn flush(&mut self) {
-        let rows = std::mem::take(&mut self.gathered);
+        let rows = mem::take(&mut self.gathered);
         self.send_all(rows).await;
     }
 
     /// For a driver that blocks a thread of its own and gathers its rows by itself.
     pub fn into_sender(self) -> mpsc::Sender<Vec<Row>> {
         self.sender
+    }
+
+    /// Hands rows on if somebody waits for them.
+    pub fn offer(&self, rows: &mut Vec<Row>) {
+        if let Ok(place) = self.sender.try_reserve() {
+            place.send(mem::take(rows));
+        }
     }
 
     /// Hands rows on at once.

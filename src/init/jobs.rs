@@ -133,10 +133,12 @@ impl<'s> Jobs<'s> {
             ),
             false => "# Without [targets], every product that occurs in the events gets a key.\n".to_owned(),
         };
+        let schedule = if self.is_large() { "7 * * * *" } else { "30 * * * *" };
         format!(
             "# Made by `warmd init`. Products that the same people have to do with.\n\
              description = \"Ten similar products for each product\"\n\
-             schedule    = \"27 * * * *\"\n\
+             # On a tick of user_recommendations: what both read is read once.\n\
+             schedule    = \"{schedule}\"\n\
              key         = \"similar_products:{{product_id}}\"\n\
              ttl         = \"2h\"\n\
              ttl_jitter  = \"10%\"\n\n\

@@ -313,7 +313,7 @@ impl Of {
 }
 
 /// A statement that gives `user_id`, `product_id`, `at` and perhaps `weight`, a row an event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Events {
     /// The statement.
     pub sql: Sql,

@@ -46,6 +46,15 @@ impl Origin {
     }
 }
 
+/// Whether two statements ask the same at the same moment, wherever they stand.
+impl PartialEq for Sql {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+            && (self.window == other.window || !self.uses("since"))
+            && (self.limit == other.limit || !self.uses("limit"))
+    }
+}
+
 impl Sql {
     /// The values of `:now`, `:since` and `:limit`.
     pub fn arguments(&self, now: DateTime<Utc>) -> Arguments {

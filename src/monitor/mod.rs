@@ -219,6 +219,7 @@ impl Monitor {
         let now = Utc::now();
         {
             let mut state = self.0.state();
+            state.redis.turn_to(store.address());
             if let Some(point) = state.redis.measure(vitals, now) {
                 state.window.add(point);
             }

@@ -177,6 +177,8 @@ fn position(ids: &[Id], id: IdRef<'_>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const DAY: i64 = 86_400;
@@ -200,8 +202,36 @@ mod tests {
             let (mut first, mut second) = (Interactions::builder(), Interactions::builder());
             events[..cut].iter().for_each(|event| push(&mut first, *event));
             events[cut..].iter().for_each(|event| push(&mut second, *event));
-            first.append(second);
+            first.append(Arc::new(second), 1.0, false);
             assert_eq!(built(first), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_counts_can_be_told_afterwards() {
+        // The last two are too light and too heavy once they are weighed, and nobody else names their users and items.
+        let raw = [("b", 7, 1.5), ("a", 9, 0.1), ("b", 9, f32::NAN), ("c", 5, 1e-45), ("d", 6, 3e38)];
+        let weighed = |weight: f32, purchase| {
+            let mut builder = Interactions::builder();
+            raw.iter().for_each(|(user, item, own)| builder.push(*user, *item, NOW, own * weight, purchase));
+            builder
+        };
+        let mut read = Interactions::builder();
+        raw.iter().for_each(|(user, item, own)| read.push(*user, *item, NOW, *own, false));
+        let read = Arc::new(read);
+        let built = |builder: Builder| builder.build(NOW, Decay::NONE, Decay::NONE, usize::MAX);
+        for (weight, ignored) in [(0.2, 2), (1.0, 1), (3.0, 2)] {
+            let mut appended = Interactions::builder();
+            appended.append(Arc::clone(&read), weight, true);
+            let appended = built(appended);
+            assert_eq!(appended.ignored(), ignored);
+            assert_eq!(appended, built(weighed(weight, true)), "{weight} into nothing");
+
+            let mut appended = weighed(1.0, false);
+            appended.append(Arc::clone(&read), weight, true);
+            let mut pushed = weighed(1.0, false);
+            raw.iter().for_each(|(user, item, own)| pushed.push(*user, *item, NOW, own * weight, true));
+            assert_eq!(built(appended), built(pushed), "{weight} into something");
         }
     }
 

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use crate::id::{Id, IdRef};
 
 /// Dense numbers for ids, in the order of arrival. Only the first sight of a text allocates.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Interner {
     /// The numbers of the small integers, which most ids are, by the integer: a look into a table where a hash would
     /// have to be probed.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     Produced, compute,
-    model::Model,
+    model::{Found, Model},
     ranking::Scored,
     refuse_over,
     scoring::{Options, Recommender},
@@ -111,7 +111,7 @@ impl Model {
     }
 
     fn similar_list(&self, of: Of, limit: u32, row: u32, largest: usize) -> Produced {
-        let Some(neighbours) = &self.neighbours else {
+        let Found::Similar(neighbours) = &self.found else {
             return Produced::Empty;
         };
         let similar = neighbours.similar(row);
@@ -135,7 +135,7 @@ impl Model {
         [user, category]: [Option<usize>; 2],
         largest: usize,
     ) -> Vec<Produced> {
-        let Some(neighbours) = &self.neighbours else {
+        let Found::Near(affinities) = &self.found else {
             return Vec::new();
         };
         let mut lists: Vec<Option<u32>> = Vec::new();
@@ -168,7 +168,7 @@ impl Model {
             blend: job.trending as f32,
             exclude_purchased: job.exclude_purchased,
         };
-        let recommender = Recommender::new(&self.interactions, neighbours, &self.trend, options);
+        let recommender = Recommender::new(&self.interactions, affinities, &self.trend, options);
         let known: Vec<Option<u32>> =
             users.iter().map(|id| either(id.as_ref()?, |id| self.interactions.user(id))).collect();
         let ranked = recommender.recommend_all(&known);

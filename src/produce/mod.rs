@@ -16,26 +16,32 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::{
     id::Id,
-    job::{Job, Kind, Of},
+    job::{Job, Kind, Of, Recommend, Trending},
     reader::Reader,
     record::{Cause, Failure, Meter},
     targets::{Only, Target},
 };
 
 pub mod bm25;
+mod catalogue;
 mod compute;
+mod events;
 pub mod interactions;
 mod interner;
 mod lists;
 mod model;
+mod needs;
 pub mod neighbours;
 mod object;
 mod query;
 pub mod ranking;
 pub mod scoring;
+mod shared;
+mod sums;
 pub mod trend;
 
 use model::Model;
+pub use needs::{Models, Needs};
 pub use query::Exploded;
 
 /// What there is for one target.
@@ -52,6 +58,7 @@ pub enum Produced {
 /// Computes values for one run of one job.
 pub struct Producer {
     job: Arc<Job>,
+    needs: Needs,
     reader: Arc<Reader>,
     now: DateTime<Utc>,
     meter: Arc<Meter>,
@@ -63,8 +70,15 @@ pub struct Producer {
 
 impl Producer {
     /// Nothing is read yet. A value of more than `largest` bytes is an error of its target.
-    pub fn new(job: Arc<Job>, reader: Arc<Reader>, now: DateTime<Utc>, meter: Arc<Meter>, largest: usize) -> Self {
-        Self { job, reader, now, meter, largest, model: OnceCell::new() }
+    pub fn new(
+        job: Arc<Job>,
+        needs: Needs,
+        reader: Arc<Reader>,
+        now: DateTime<Utc>,
+        meter: Arc<Meter>,
+        largest: usize,
+    ) -> Self {
+        Self { job, needs, reader, now, meter, largest, model: OnceCell::new() }
     }
 
     /// The values of some targets, in their order.
@@ -121,15 +135,34 @@ impl Producer {
 
     async fn model(&self) -> Result<Option<Arc<Model>>, Failure> {
         let load = async || {
-            let model = Model::load(&self.job, &self.reader, self.now, &self.meter).await;
+            let model = self.needs.model(&self.reader, self.job.limits.concurrency, &self.meter).await;
             // A value in the events is nobody's own: no smaller batch would get around it.
             let model = model.map_err(|failure| match failure.cause {
                 Cause::Data => Failure { cause: Cause::Statement, ..failure },
                 _ => failure,
             })?;
-            Ok(model.map(Arc::new))
+            if let Some(model) = &model {
+                self.warn_of_category(model);
+            }
+            Ok(model)
         };
         self.model.get_or_try_init(load).await.cloned()
+    }
+
+    /// A category of products that has the name of "all of them".
+    fn warn_of_category(&self, model: &Model) {
+        let (Kind::Trending(Trending { any_category, .. }) | Kind::Recommend(Recommend { any_category, .. })) =
+            &self.job.kind
+        else {
+            return;
+        };
+        if self.job.has_categories() && model.catalogue.category(any_category).is_some() {
+            tracing::warn!(
+                "{}: products have the category `{any_category}`, which stands for all of them: it has no list of its own \
+                 until `any_category` is another word",
+                self.job.name
+            );
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     bm25,
     interactions::Interactions,
     ranking::{Best, Scored, better_first},
+    sums::{Sums, largest},
 };
 
 /// An item with more users than this is represented by those of the largest weight when like-minded users are sought. As
@@ -51,6 +52,11 @@ impl Neighbours {
         &self.pairs[self.starts[row as usize]..self.starts[row as usize + 1]]
     }
 
+    /// Gives the rows that are neighbours other numbers.
+    pub(super) fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        self.pairs.iter_mut().for_each(|(row, _)| *row = number(*row));
+    }
+
     /// The similarity of a row to itself.
     pub fn own(&self, row: u32) -> f32 {
         self.own[row as usize]
@@ -76,7 +82,7 @@ impl Neighbours {
     /// are kept. A row is the work of one thread, in a fixed order, so the number of threads changes nothing.
     fn of_rows(rows: &Csr, mut columns: Csr, k: usize, shown: impl Fn(u32) -> bool + Sync) -> Self {
         let size = rows.starts.len() - 1;
-        // Sums stand in the order of how often they are added to, so that those in use share the nearest cache.
+        // Sums stand in the order of how often they are added to.
         let mut busiest: Vec<u32> = (0..size as u32).collect();
         busiest.sort_unstable_by_key(|&row| (Reverse(rows.row(row as usize).len()), row));
         let mut place = vec![0; size];
@@ -91,9 +97,9 @@ impl Neighbours {
             .map_init(
                 || (Sums::new(size), Best::new(k)),
                 |(sums, best), row| {
-                    sums.add_rows(rows.row(row), &columns);
+                    add_rows(sums, rows.row(row), &columns);
                     sums.clear(place[row]);
-                    sums.drain(best, &busiest, &shown);
+                    offer(sums, best, &busiest, &shown);
                     (best.take(), rows.row(row).iter().map(|&(_, weight)| weight * weight).sum())
                 },
             )
@@ -109,89 +115,47 @@ impl Neighbours {
     }
 }
 
-/// A sum per row, by its place; nearly all of them are zero. To add has no branch to mispredict: it marks the block of
-/// the place, and only marked blocks are looked through afterwards.
-struct Sums {
-    sums: Vec<[f32; Sums::BLOCK]>,
-    marked: Vec<bool>,
-}
-
-impl Sums {
-    const BLOCK: usize = 64;
+/// Adds the rows of some columns, each times a weight. Some go side by side, because what they wait for is memory: one
+/// after the other, each would wait alone.
+fn add_rows(sums: &mut Sums, columns: &[Scored], rows: &Csr) {
     const BESIDE: usize = 4;
-
-    fn new(size: usize) -> Self {
-        let blocks = size.div_ceil(Self::BLOCK);
-        Self { sums: vec![[0.0; Self::BLOCK]; blocks], marked: vec![false; blocks] }
-    }
-
-    /// Adds the rows of some columns, each times a weight. Some go side by side, because what they wait for is memory:
-    /// one after the other, each would wait alone.
-    fn add_rows(&mut self, columns: &[Scored], rows: &Csr) {
-        let (groups, rest) = columns.as_chunks::<{ Self::BESIDE }>();
-        for group in groups {
-            let beside = group.map(|(column, weight)| (rows.row(column as usize), weight));
-            let shortest = beside.iter().map(|(row, _)| row.len()).min().unwrap_or(0);
-            let beside = beside.map(|(row, weight)| (row.split_at(shortest), weight));
-            for at in 0..shortest {
-                for ((row, _), weight) in &beside {
-                    self.add(row[at].0, weight * row[at].1);
-                }
-            }
-            for ((_, row), weight) in beside {
-                self.add_row(row, weight);
+    let (groups, rest) = columns.as_chunks::<BESIDE>();
+    for group in groups {
+        let beside = group.map(|(column, weight)| (rows.row(column as usize), weight));
+        let shortest = beside.iter().map(|(row, _)| row.len()).min().unwrap_or(0);
+        let beside = beside.map(|(row, weight)| (row.split_at(shortest), weight));
+        for at in 0..shortest {
+            for ((row, _), weight) in &beside {
+                sums.add(row[at].0, weight * row[at].1);
             }
         }
-        for &(column, weight) in rest {
-            self.add_row(rows.row(column as usize), weight);
+        for ((_, row), weight) in beside {
+            add_row(sums, row, weight);
         }
     }
-
-    fn add_row(&mut self, row: &[Scored], weight: f32) {
-        for &(place, own) in row {
-            self.add(place, weight * own);
-        }
-    }
-
-    fn add(&mut self, place: u32, amount: f32) {
-        let (block, within) = (place as usize / Self::BLOCK, place as usize % Self::BLOCK);
-        self.sums[block][within] += amount;
-        self.marked[block] = true;
-    }
-
-    fn clear(&mut self, place: u32) {
-        self.sums[place as usize / Self::BLOCK][place as usize % Self::BLOCK] = 0.0;
-    }
-
-    /// Offers the sums above zero of rows that may be shown, and leaves nothing behind. `row_at` has the row of each
-    /// place.
-    fn drain(&mut self, best: &mut Best, row_at: &[u32], shown: impl Fn(u32) -> bool) {
-        for (block, marked) in self.marked.iter_mut().enumerate() {
-            if std::mem::take(marked) {
-                let sums = &mut self.sums[block];
-                // Most blocks have nothing to offer, and one look at the largest is cheaper than one at each.
-                if largest(sums) >= best.floor() {
-                    for (&row, &sum) in row_at[block * Self::BLOCK..].iter().zip(&*sums) {
-                        if sum > 0.0 && shown(row) {
-                            best.offer(row, sum);
-                        }
-                    }
-                }
-                sums.fill(0.0);
-            }
-        }
+    for &(column, weight) in rest {
+        add_row(sums, rows.row(column as usize), weight);
     }
 }
 
-/// The maximum, in lanes that the compiler can keep in a vector register.
-fn largest(sums: &[f32; Sums::BLOCK]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    for eight in sums.as_chunks::<8>().0 {
-        for (lane, &sum) in lanes.iter_mut().zip(eight) {
-            *lane = if sum > *lane { sum } else { *lane };
-        }
+fn add_row(sums: &mut Sums, row: &[Scored], weight: f32) {
+    for &(place, own) in row {
+        sums.add(place, weight * own);
     }
-    lanes.into_iter().fold(0.0, f32::max)
+}
+
+/// Offers the sums above zero of rows that may be shown, and leaves nothing behind. `row_at` has the row of each place.
+fn offer(sums: &mut Sums, best: &mut Best, row_at: &[u32], shown: impl Fn(u32) -> bool) {
+    sums.drain(|first, block| {
+        // Most blocks have nothing to offer, and one look at the largest is cheaper than one at each.
+        if largest(block) >= best.floor() {
+            for (&row, &sum) in row_at[first..].iter().zip(block) {
+                if sum > 0.0 && shown(row) {
+                    best.offer(row, sum);
+                }
+            }
+        }
+    });
 }
 
 /// A sparse matrix of weights: for each row its columns and their weights.

@@ -22,6 +22,7 @@ use super::{
     interactions::Interactions,
     neighbours::Neighbours,
     ranking::{Best, Scored},
+    sums::{Sums, largest},
     trend::Trend,
 };
 
@@ -49,58 +50,73 @@ pub const TREND_HASTE: u32 = 4;
 /// back to the same things.
 const REPEAT: f32 = 2.0;
 
+/// What scores are made of, in the order of the trend's ranking: most of what is near to anything is popular, and so stands
+/// together. A place is a rank; items that may not be shown have none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Affinities {
+    /// Of each item the places that are near to it.
+    near: Neighbours,
+    /// The trend's score at each place, falling.
+    scores: Vec<f32>,
+    /// All places.
+    places: Vec<u32>,
+    /// Those of each category, in order.
+    by_category: Vec<Vec<u32>>,
+}
+
+impl Affinities {
+    /// Takes the neighbours of items apart by the ranking of these items.
+    pub fn new(mut near: Neighbours, trend: &Trend) -> Self {
+        // None of them is hidden.
+        near.renumber(|item| trend.rank(item));
+        let places = |category| trend.ranking(category).iter().map(|&item| trend.rank(item)).collect();
+        Self {
+            near,
+            scores: trend.ranking(None).iter().map(|&item| trend.score(item)).collect(),
+            places: places(None),
+            by_category: (0..trend.categories() as u32).map(|category| places(Some(category))).collect(),
+        }
+    }
+
+    /// The places of a category (of the whole shop, if none is given), in order.
+    fn places(&self, category: Option<u32>) -> &[u32] {
+        match category {
+            None => &self.places,
+            // No item has a category that the trend does not know.
+            Some(category) => self.by_category.get(category as usize).map_or(&[], Vec::as_slice),
+        }
+    }
+}
+
 /// Ranks items for users. Making one is cheap: it only borrows the model.
 #[derive(Debug)]
 pub struct Recommender<'m> {
     interactions: &'m Interactions,
-    neighbours: &'m Neighbours,
+    affinities: &'m Affinities,
     trend: &'m Trend,
     options: Options,
-    /// For each category the lists (positions in `options.lists`) that show it.
-    lists_of: Vec<Vec<usize>>,
-    /// The lists of any category.
-    general: Vec<usize>,
 }
 
 /// What one thread needs to score one user after the other.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Per item; zero between users.
-    sums: Vec<f32>,
-    /// Per item; false between users.
+    /// By place; zero between users.
+    sums: Sums,
+    /// By place; false between users.
     excluded: Vec<bool>,
-    touched: Vec<u32>,
-    best: Vec<Best>,
+    best: Best,
 }
 
 impl<'m> Recommender<'m> {
-    /// Brings the parts together; `neighbours` are those of the items of `interactions`.
-    pub fn new(interactions: &'m Interactions, neighbours: &'m Neighbours, trend: &'m Trend, options: Options) -> Self {
-        let mut lists_of = vec![Vec::new(); trend.categories()];
-        let mut general = Vec::new();
-        for (list, category) in options.lists.iter().enumerate() {
-            match category {
-                None => general.push(list),
-                Some(category) => {
-                    // No item has a category that the trend does not know.
-                    if let Some(lists) = lists_of.get_mut(*category as usize) {
-                        lists.push(list);
-                    }
-                }
-            }
-        }
-        Self { interactions, neighbours, trend, options, lists_of, general }
+    /// Brings the parts together, which are about the items of `interactions`.
+    pub fn new(interactions: &'m Interactions, affinities: &'m Affinities, trend: &'m Trend, options: Options) -> Self {
+        Self { interactions, affinities, trend, options }
     }
 
     /// Working memory for [`Recommender::recommend`], to be used for many users.
     pub fn scratch(&self) -> Scratch {
-        let items = self.interactions.items().len();
-        Scratch {
-            sums: vec![0.0; items],
-            excluded: vec![false; items],
-            touched: Vec::new(),
-            best: vec![Best::new(self.options.limit); self.options.lists.len()],
-        }
+        let places = self.affinities.scores.len();
+        Scratch { sums: Sums::new(places), excluded: vec![false; places], best: Best::new(self.options.limit) }
     }
 
     /// The lists of many users, in their order, on all cores; see [`Recommender::recommend`].
@@ -119,72 +135,85 @@ impl<'m> Recommender<'m> {
     ///
     /// A list that history leaves short is filled from the trend; without history the score is the trend's.
     pub fn recommend(&self, user: Option<u32>, scratch: &mut Scratch) -> Vec<Vec<Scored>> {
-        let largest = user.map_or(0.0, |user| self.sum_up(user, scratch));
+        let top = user.map_or(0.0, |user| self.sum_up(user, scratch));
         let (personal, common) =
-            if largest > 0.0 { ((1.0 - self.options.blend) / largest, self.options.blend) } else { (0.0, 1.0) };
+            if top > 0.0 { ((1.0 - self.options.blend) / top, self.options.blend) } else { (0.0, 1.0) };
 
-        let Scratch { sums, excluded, touched, best } = scratch;
-        for &item in touched.iter() {
-            if !excluded[item as usize] {
-                let score = personal * sums[item as usize] + common * self.trend.score(item);
-                let rank = self.trend.rank(item);
-                let category = self.trend.category(item) as usize;
-                for &list in self.general.iter().chain(self.lists_of.get(category).into_iter().flatten()) {
-                    best[list].offer(rank, score);
-                }
-            }
-        }
-        let lists = self.options.lists.iter().zip(best.iter_mut()).map(|(&category, best)| {
-            let rest = self
-                .trend
-                .ranking(category)
-                .iter()
-                .filter(|&&item| sums[item as usize] == 0.0 && !excluded[item as usize]);
-            for &item in rest.take(self.options.limit) {
-                best.offer(self.trend.rank(item), common * self.trend.score(item));
-            }
-            let by_rank = best.take();
-            by_rank.into_iter().map(|(rank, score)| (self.trend.ranking(None)[rank as usize], score.min(1.0))).collect()
-        });
-        let lists = lists.collect();
+        let lists =
+            self.options.lists.iter().map(|&category| self.list(category, [personal, common], scratch)).collect();
 
-        for item in touched.drain(..) {
-            sums[item as usize] = 0.0;
-        }
+        let Scratch { sums, excluded, .. } = scratch;
+        sums.drain(|_, _| {});
         if let Some(user) = user {
-            for &item in self.interactions.history(user).items {
-                excluded[item as usize] = false;
+            for (place, _) in self.bought(user) {
+                excluded[place as usize] = false;
             }
         }
         lists
     }
 
-    /// Fills `sums`, `touched` and `excluded`; the largest sum of an item that may be shown.
-    fn sum_up(&self, user: u32, scratch: &mut Scratch) -> f32 {
-        let Scratch { sums, excluded, touched, .. } = scratch;
-        let history = self.interactions.history(user);
-        let mut add = |item: u32, amount: f32| {
-            let sum = &mut sums[item as usize];
-            if *sum == 0.0 && amount > 0.0 {
-                touched.push(item);
+    /// The best of a category, or of all, by `personal` times the sum and `common` times the trend.
+    fn list(&self, category: Option<u32>, [personal, common]: [f32; 2], scratch: &mut Scratch) -> Vec<Scored> {
+        let Scratch { sums, excluded, best } = scratch;
+        let scores = &self.affinities.scores;
+        let places = self.affinities.places(category);
+        let score = |place: u32, sum: f32| personal * sum + common * scores[place as usize];
+        match category {
+            None => {
+                for (first, block) in sums.blocks() {
+                    // No score of the block is above this, and most blocks are below what the list has got already.
+                    if score(first as u32, largest(block)) >= best.floor() {
+                        let summed = (first as u32..).zip(block).filter(|&(_, &sum)| sum > 0.0);
+                        summed.for_each(|(place, &sum)| best.offer(place, score(place, sum)));
+                    }
+                }
             }
-            *sum += amount;
-        };
+            Some(_) => {
+                let summed = places.iter().map(|&place| (place, sums.get(place))).filter(|&(_, sum)| sum > 0.0);
+                summed.for_each(|(place, sum)| best.offer(place, score(place, sum)));
+            }
+        }
+        let rest = places.iter().filter(|&&place| sums.get(place) == 0.0 && !excluded[place as usize]);
+        for &place in rest.take(self.options.limit) {
+            let score = score(place, 0.0);
+            // Nor would any of those behind it.
+            if score < best.floor() {
+                break;
+            }
+            best.offer(place, score);
+        }
+        let by_rank = best.take();
+        by_rank.into_iter().map(|(rank, score)| (self.trend.ranking(None)[rank as usize], score.min(1.0))).collect()
+    }
+
+    /// Fills `sums` and `excluded`; the largest sum of an item that may be shown.
+    fn sum_up(&self, user: u32, scratch: &mut Scratch) -> f32 {
+        let Scratch { sums, excluded, .. } = scratch;
+        let near = &self.affinities.near;
+        let history = self.interactions.history(user);
         let counted = history.items.iter().zip(history.recent).enumerate().filter(|(nth, _)| history.counted.has(*nth));
         for (_, (&item, &recent)) in counted {
             if self.interactions.is_shown(item) {
-                add(item, REPEAT * recent * self.neighbours.own(item));
+                sums.add(self.trend.rank(item), REPEAT * recent * near.own(item));
             }
-            for &(other, similarity) in self.neighbours.of(item) {
-                add(other, recent * similarity);
-            }
-        }
-        if self.options.exclude_purchased {
-            for (&item, &purchased) in history.items.iter().zip(history.purchased) {
-                excluded[item as usize] = purchased;
+            for &(place, similarity) in near.of(item) {
+                sums.add(place, recent * similarity);
             }
         }
-        let shown = touched.iter().filter(|&&item| !excluded[item as usize]);
-        shown.map(|&item| sums[item as usize]).fold(0.0, f32::max)
+        for (place, purchased) in self.bought(user) {
+            if purchased {
+                excluded[place as usize] = true;
+                sums.clear(place);
+            }
+        }
+        sums.blocks().map(|(_, block)| largest(block)).fold(0.0, f32::max)
+    }
+
+    /// The places of what the user had to do with, and whether it must not be shown because it was bought.
+    fn bought(&self, user: u32) -> impl Iterator<Item = (u32, bool)> {
+        let history = self.interactions.history(user);
+        let items = history.items.iter().zip(history.purchased).filter(|_| self.options.exclude_purchased);
+        let shown = items.filter(|&(&item, _)| self.interactions.is_shown(item));
+        shown.map(|(&item, &purchased)| (self.trend.rank(item), purchased))
     }
 }

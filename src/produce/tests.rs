@@ -6,7 +6,7 @@ use super::{
     interactions::{Decay, Interactions},
     neighbours::Neighbours,
     ranking::Scored,
-    scoring::{DEFAULT_BLEND, Options, Recommender},
+    scoring::{Affinities, DEFAULT_BLEND, Options, Recommender},
     trend::{NO_CATEGORY, Trend},
 };
 
@@ -70,7 +70,8 @@ impl Model {
     fn lists(&self, lists: &[Option<u32>], limit: usize, exclude_purchased: bool) -> Vec<Vec<Vec<Scored>>> {
         let options = Options { lists: lists.to_vec(), limit, blend: DEFAULT_BLEND, exclude_purchased };
         let users: Vec<_> = (0..self.interactions.users().len() as u32).map(Some).chain([None]).collect();
-        Recommender::new(&self.interactions, &self.neighbours, &self.trend, options).recommend_all(&users)
+        let affinities = Affinities::new(self.neighbours.clone(), &self.trend);
+        Recommender::new(&self.interactions, &affinities, &self.trend, options).recommend_all(&users)
     }
 }
 
@@ -193,7 +194,8 @@ fn scores_are_those_worked_out_by_hand() {
     let neighbours = Neighbours::of_items(&interactions, 5);
     let trend = Trend::new(&interactions, Vec::new());
     let options = Options { lists: vec![None], limit: 3, blend: 0.25, exclude_purchased: false };
-    let recommender = Recommender::new(&interactions, &neighbours, &trend, options);
+    let affinities = Affinities::new(neighbours.clone(), &trend);
+    let recommender = Recommender::new(&interactions, &affinities, &trend, options);
     let mut scratch = recommender.scratch();
     let lists = recommender.recommend(interactions.user(4), &mut scratch);
 

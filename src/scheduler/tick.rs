@@ -209,7 +209,8 @@ pub(super) async fn run_alone(
     };
     let (run_job, run_deployment, meter) = (Arc::clone(job), Arc::clone(deployment), Arc::clone(meter));
     let run = isolated(async move {
-        let request = Request { trigger, scheduled: tick, past, stop, ..Request::manual() };
+        let now = as_of(tick, started);
+        let request = Request { trigger, scheduled: tick, now, past, stop, ..Request::manual() };
         let around = run_deployment.around.get(&run_job.database)?;
         Some(run::run(&run_job, around, &request, &meter).await)
     });
@@ -221,6 +222,16 @@ pub(super) async fn run_alone(
     let why = (Outcome::Failed, Cause::Internal, why);
     Record::without_run(&job.name, &deployment.instance, tick, started, why)
 }
+
+/// What a run sees as now. Jobs with a tick at the same moment see that moment, and so can share what they read; a run
+/// that comes late, or without a tick, goes by the clock.
+fn as_of(tick: Option<DateTime<Utc>>, started: DateTime<Utc>) -> DateTime<Utc> {
+    let on_time = TimeDelta::zero()..ON_TIME;
+    tick.filter(|tick| on_time.contains(&(started - tick))).unwrap_or(started)
+}
+
+/// Half a second until the heart beats, and what it takes to get the lease from a Redis that is slow to answer.
+const ON_TIME: TimeDelta = TimeDelta::seconds(10);
 
 /// What a task of its own gives; a panic in it is an error here and nothing else.
 async fn isolated<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
@@ -330,6 +341,21 @@ impl Scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_on_time_is_as_of_its_tick_and_any_other_as_of_its_start() {
+        let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let tick = moment("2026-11-27T12:00:00Z");
+        let now = |started: &str| as_of(Some(tick), moment(started));
+        for on_time in ["2026-11-27T12:00:00Z", "2026-11-27T12:00:00.437Z", "2026-11-27T12:00:09.999Z"] {
+            assert_eq!(now(on_time), tick, "{on_time}");
+        }
+        // After an outage, with a start delay, after a clock was set back.
+        for other in ["2026-11-27T12:00:10Z", "2026-11-27T12:05:00.5Z", "2026-11-27T11:59:59.5Z"] {
+            assert_eq!(now(other), moment(other));
+        }
+        assert_eq!(as_of(None, moment("2026-11-27T12:00:01Z")), moment("2026-11-27T12:00:01Z"));
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_own_run() {

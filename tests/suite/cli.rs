@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use chrono::Datelike as _;
@@ -24,7 +25,7 @@ pub fn warmd(world: &World, arguments: &[&str]) -> Command {
         .env("WARMD__REDIS__KEY_PREFIX", "t:")
         .env("WARMD__JOBS_DIR", world.folder())
         .env("WARMD__LOG__LEVEL", "warn")
-        .env("WARMD__SCHEDULER__LEASE", "1s")
+        .env("WARMD__SCHEDULER__LEASE", "10s")
         .env("WARMD__HISTORY__URL", format!("sqlite:{}", world.folder().join("state/history.db").display()));
     command
 }
@@ -128,6 +129,28 @@ async fn a_killed_run_is_finished_by_the_next_which_writes_only_the_rest() {
     assert_eq!(json["runs"][0]["fresh"], written);
     assert_eq!(json["runs"][0]["written"], 3000 - written);
     assert_eq!(world.keys().await.len(), 3000);
+}
+
+#[tokio::test]
+async fn whoever_renews_a_lease_is_seen_to_be_alive_however_long_after_a_renewal_one_looks() {
+    let world = World::new().await;
+    write_job(&world, "users.toml", USERS);
+    let begun = Instant::now();
+    // Renewed all the time, and at each look there is a bit less of it.
+    let renew = async || {
+        let left = Duration::from_secs(20).checked_sub(begun.elapsed() / 4).expect("an answer within a minute");
+        let left = left.as_millis().to_string();
+        world.redis_command::<String>(&["SET", "t:warmd:{users}:lease", "x 0 somebody", "PX", &left]).await;
+    };
+    renew().await;
+    let mut child = warmd(&world, &["warm"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        renew().await;
+    }
+    let (code, _, err) = told(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(75), "{err}");
+    assert!(err.contains("users: skipped: the lease is held by somebody since "), "{err}");
+    assert!(world.keys().await.is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Where records are kept, when that place fails.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use warmd::{
@@ -9,7 +9,7 @@ use warmd::{
     settings::HistorySettings,
 };
 
-use crate::{servers, world::secret};
+use crate::{servers, standstill::Stopwatch, world::secret};
 
 fn history(url: &str) -> History {
     History::new(&HistorySettings { url: Some(secret(url)), ..HistorySettings::default() }).unwrap().unwrap()
@@ -50,7 +50,7 @@ async fn a_history_that_hangs_is_waited_for_once_and_not_by_every_run() {
     let history = history(&format!("postgres://x@{}/x", silent.local_addr().unwrap()));
     let [first, second] = records(&["first", "second"]).try_into().unwrap();
     history.keep(&first).await;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     history.keep(&second).await;
     let error = history.newest(None, 1).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());

@@ -26,16 +26,14 @@ fn warmd(folder: &Path, redis: &TestRedis, arguments: &[&str]) -> (Option<i32>, 
 }
 
 async fn keys(redis: &TestRedis, pattern: &str) -> Vec<String> {
-    let client = redis::Client::open(redis.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = servers::redis_client(&redis.url).await;
     let mut keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
     keys.sort();
     keys
 }
 
 async fn value(redis: &TestRedis, key: &str) -> Value {
-    let client = redis::Client::open(redis.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = servers::redis_client(&redis.url).await;
     let text: Option<String> = redis::cmd("GET").arg(key).query_async(&mut connection).await.unwrap();
     serde_json::from_str(&text.unwrap_or_else(|| panic!("no key {key}"))).unwrap()
 }

@@ -12,7 +12,7 @@ use warmd::{
     produce::{
         interactions::{Decay, Interactions},
         neighbours::Neighbours,
-        scoring::{DEFAULT_BLEND, Options, Recommender, TREND_HASTE},
+        scoring::{Affinities, DEFAULT_BLEND, Options, Recommender, TREND_HASTE},
         trend::Trend,
     },
 };
@@ -83,7 +83,8 @@ fn recall(split: &Split, neighbours: &Neighbours, blend: f32, new_only: bool) ->
     let interactions = &split.interactions;
     let trend = Trend::new(interactions, Vec::new());
     let options = Options { lists: vec![None], limit: 10, blend, exclude_purchased: new_only };
-    let recommender = Recommender::new(interactions, neighbours, &trend, options);
+    let affinities = Affinities::new(neighbours.clone(), &trend);
+    let recommender = Recommender::new(interactions, &affinities, &trend, options);
     let users: Vec<_> = split.truth.iter().map(|(user, _)| Some(*user)).collect();
     let lists = recommender.recommend_all(&users);
 

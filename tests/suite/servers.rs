@@ -4,6 +4,7 @@ use std::{
     fs,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -98,6 +99,16 @@ pub async fn redis() -> TestRedis {
 /// The same with data that survive.
 pub async fn durable_redis() -> TestRedis {
     redis_with(&["--appendonly", "yes", "--appendfsync", "always"]).await
+}
+
+/// A plain connection to a Redis, as any application has, but for its patience: half a second is the driver's, which a busy
+/// machine may need.
+pub async fn redis_client(url: &str) -> ::redis::aio::MultiplexedConnection {
+    let patience = ::redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(60)))
+        .set_response_timeout(Some(Duration::from_secs(60)));
+    let client = ::redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection_with_config(&patience).await.unwrap()
 }
 
 async fn redis_with(options: &[&str]) -> TestRedis {
@@ -365,11 +376,9 @@ async fn start_mariadb(options: &[String]) -> Server {
 async fn a_redis_server_is_its_tests_own_and_ends_with_it() {
     use std::os::unix::net::UnixStream;
     let (mine, other) = (redis().await, redis().await);
-    let client = ::redis::Client::open(mine.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_client(&mine.url).await;
     let _: () = ::redis::cmd("SET").arg("a").arg(1).query_async(&mut connection).await.unwrap();
-    let other_client = ::redis::Client::open(other.url.as_str()).unwrap();
-    let mut other_connection = other_client.get_multiplexed_async_connection().await.unwrap();
+    let mut other_connection = redis_client(&other.url).await;
     let keys: u32 = ::redis::cmd("DBSIZE").query_async(&mut other_connection).await.unwrap();
     assert_eq!(keys, 0);
     let socket = mine.socket.clone();

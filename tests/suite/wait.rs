@@ -13,6 +13,7 @@ use crate::{
     cli::{run, warmd, write_job},
     daemon::eventually,
     servers,
+    standstill::undisturbed,
     world::World,
 };
 
@@ -144,18 +145,37 @@ async fn a_redis_and_a_table_that_come_later_are_waited_for() {
 
 #[tokio::test]
 async fn what_stays_out_of_reach_does_not_hold_it_longer_than_its_time() {
-    let world = world().await;
-    for (option, url, said) in [
-        ("--redis", "redis://127.0.0.1:1", "Redis at 127.0.0.1:1"),
-        ("--database", "postgres://u@127.0.0.1:1/x", "127.0.0.1:1"),
-    ] {
-        let began = Instant::now();
-        let (code, _, err) = ended(started(&world, &["--timeout", "1500ms", option, url]));
-        assert_eq!(code, Some(1), "{err}");
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        let last = err.lines().last().unwrap();
-        assert!(last.starts_with("users: ") && last.contains(said), "{err}");
-    }
+    undisturbed(async || {
+        let world = world().await;
+        for (option, url, said) in [
+            ("--redis", "redis://127.0.0.1:1", "Redis at 127.0.0.1:1"),
+            ("--database", "postgres://u@127.0.0.1:1/x", "127.0.0.1:1"),
+        ] {
+            let began = Instant::now();
+            let (code, _, err) = ended(started(&world, &["--timeout", "1500ms", option, url]));
+            assert_eq!(code, Some(1), "{err}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            let last = err.lines().last().unwrap();
+            assert!(last.starts_with("users: ") && last.contains(said), "{err}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_look_that_the_end_cuts_short_takes_nothing_from_what_was_known() {
+    let server = servers::own_postgres(&[]).await;
+    let world = World::on(server.database).await;
+    write_job(&world, "users.toml", USERS);
+    let mut waiting = started(&world, &["--timeout", "5s", "--log", "warn"]);
+    let mut errors = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let is_known = |line: &String| line.contains("relation \"people\" does not exist");
+    assert!(errors.by_ref().any(|line| is_known(&line)));
+    server.server.signal("STOP");
+    let last = errors.last().unwrap();
+    server.server.signal("CONT");
+    assert_eq!(ended(waiting).0, Some(1));
+    assert!(last.starts_with("users: ") && is_known(&last), "{last}");
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! A small shop, a Redis and a folder of jobs: what most tests need.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -9,6 +15,7 @@ use warmd::{
     database::{Database, LoadLimits},
     job::{self, Dialects, Job},
     problems::Problems,
+    produce::Models,
     record::{Meter, Record},
     run::{Request, Surroundings, run},
     settings::LimitSettings,
@@ -58,6 +65,7 @@ impl World {
         let around = Surroundings {
             database: Database::new(&secret(&database.url)).unwrap(),
             statement_timeout: Duration::from_secs(60),
+            models: Models::default(),
             store,
             keyspace: Keyspace { prefix: "t:".to_owned(), max_length: 200, overlong: Overlong::Md5 },
             load_limits: LoadLimits::default(),
@@ -66,7 +74,7 @@ impl World {
             throttle: Arc::new(Throttle::new(Quotas::default())),
             instance: "test".to_owned(),
         };
-        Self { database, redis, around, folder: tempfile::tempdir().unwrap() }
+        Self { database, redis, around, folder: folder() }
     }
 
     /// The folder of jobs.
@@ -104,9 +112,9 @@ impl World {
         servers::execute(&self.database.url, sql).await;
     }
 
-    /// A plain connection to Redis, as any application has.
+    /// A plain connection to Redis.
     pub async fn client(&self) -> redis::aio::MultiplexedConnection {
-        redis::Client::open(self.redis.url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap()
+        servers::redis_client(&self.redis.url).await
     }
 
     /// A value as the application reads it.
@@ -139,6 +147,19 @@ impl World {
     pub async fn pttl(&self, key: &str) -> i64 {
         self.redis_command(&["PTTL", key]).await
     }
+}
+
+/// A folder in memory, where there is room for it. A disk that others use stalls for seconds at times, and with it what
+/// tests look at: records of the history, and ticks that wait for them.
+fn folder() -> TempDir {
+    static MEMORY: LazyLock<Option<&Path>> = LazyLock::new(|| {
+        let memory = Path::new("/dev/shm");
+        let output = Command::new("df").args(["--output=avail", "-B1M"]).arg(memory).output().ok()?;
+        let told = String::from_utf8(output.stdout).ok()?;
+        let megabytes: u64 = told.lines().last()?.trim().parse().ok()?;
+        (megabytes > 1000).then_some(memory)
+    });
+    MEMORY.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap()
 }
 
 pub fn secret(text: &str) -> SecretString {

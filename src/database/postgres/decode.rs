@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use sqlx::{Row as _, ValueRef as _, postgres::PgRow};
-
-use crate::database::{Cell, Error, moment};
+use crate::database::Cell;
 
 /// What a type's text form means.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::database) enum Kind {
+pub(super) enum Kind {
     Bool,
     Int,
     /// Text of a number, or `NaN`, `Infinity`, `-Infinity`.
@@ -41,7 +39,8 @@ impl Kind {
         })
     }
 
-    fn cell<'r>(&self, text: &'r str) -> Result<Cell<'r>, String> {
+    /// What a value is.
+    pub fn cell<'r>(&self, text: &'r str) -> Result<Cell<'r>, String> {
         Ok(match self {
             Kind::Bool => Cell::Bool(text == "t"),
             Kind::Int => Cell::Int(text.parse().map_err(|error| format!("{text}: {error}"))?),
@@ -63,25 +62,6 @@ impl Kind {
             }
         })
     }
-}
-
-/// The value of a column.
-pub(in crate::database) fn cell<'r>(row: &'r PgRow, index: usize, kinds: &[Kind]) -> Result<Cell<'r>, Error> {
-    let failed = |reason: String| Error::data(format!("column {}: {reason}", index + 1));
-    let kind = kinds.get(index).ok_or_else(|| failed("no such column".to_owned()))?;
-    let value = row.try_get_raw(index).map_err(|error| failed(error.to_string()))?;
-    if value.is_null() {
-        return Ok(Cell::Null);
-    }
-    let text = value.as_str().map_err(|error| failed(error.to_string()))?;
-    kind.cell(text).map_err(failed)
-}
-
-/// The moment in a column, in Unix seconds, where it is a timestamp in the ordinary form.
-pub(in crate::database) fn unix_seconds(row: &PgRow, index: usize, kinds: &[Kind]) -> Option<i64> {
-    // The session's time zone is UTC.
-    let (Kind::Timestamp | Kind::TimestampTz) = kinds.get(index)? else { return None };
-    moment::unix_seconds(row.try_get_raw(index).ok()?.as_str().ok()?)
 }
 
 /// `2026-03-29 00:30:00.5` with a `T`; `infinity` has no time of day.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,10 +26,14 @@ use super::{
 mod decode;
 mod encode;
 mod part;
+mod row;
 mod types;
 
-pub(super) use decode::{Kind, cell, unix_seconds};
 pub(super) use part::{Share, share_snapshot};
+pub(super) use row::Row as PostgresRow;
+
+use decode::Kind;
+use row::Block;
 use types::Types;
 
 /// What every session is set to.
@@ -315,21 +320,29 @@ impl Fetching {
             let left = left.ok_or_else(|| Error::time_limit("time limit: the statement takes too long"))?;
             let fetch =
                 format!("SET LOCAL statement_timeout = {}; FETCH FORWARD {count} FROM warmd", milliseconds(left));
-            let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::with_capacity(count), 0, 0, 0);
+            let (mut held, mut held_bytes, mut bytes, mut got) = (Vec::new(), 0, 0, 0);
+            let mut block = Block::new(&self.kinds);
             let mut stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
             while let Some(row) = stream.try_next().await.map_err(|error| Error::running(&error, &self.place))? {
                 got += 1;
-                let size = size(&row) + 16 * row.len();
+                let size = block.push(&row)? + 16 * row.len();
                 bytes += size;
                 held_bytes += size;
-                held.push(Row(RowKind::Postgres(row, Arc::clone(&self.kinds))));
-                if held_bytes > HELD_BYTES {
-                    held_bytes = 0;
-                    outbox.send_all(std::mem::take(&mut held)).await;
+                if block.is_full() {
+                    held.extend(block.take().map(|row| Row(RowKind::Postgres(row))));
+                    if held_bytes > HELD_BYTES {
+                        outbox.send_all(mem::take(&mut held)).await;
+                    } else {
+                        outbox.offer(&mut held);
+                    }
+                    if held.is_empty() {
+                        held_bytes = 0;
+                    }
                 }
             }
             drop(stream);
             self.spent += started.elapsed();
+            held.extend(block.take().map(|row| Row(RowKind::Postgres(row))));
             outbox.send_all(held).await;
             if got < count {
                 return Ok(());
@@ -347,10 +360,4 @@ fn oid(of: &PgTypeInfo) -> u32 {
 /// At least 1: to the server, 0 is no limit.
 fn milliseconds(limit: Duration) -> u128 {
     limit.as_millis().clamp(1, 2_000_000_000)
-}
-
-/// The bytes of a row's values, as text.
-pub(super) fn size(row: &PgRow) -> usize {
-    let value = |index| row.try_get_raw(index).ok()?.as_bytes().ok().map(<[u8]>::len);
-    (0..row.len()).filter_map(value).sum()
 }

@@ -1,6 +1,6 @@
 //! From events in any order to the matrix.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -8,7 +8,7 @@ use super::{Decay, Interactions};
 use crate::{id::IdRef, produce::interner::Interner};
 
 /// Collects events; see [`Interactions::builder`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Builder {
     users: Interner,
     items: Interner,
@@ -27,7 +27,7 @@ impl Builder {
         weight: f32,
         purchase: bool,
     ) {
-        if !(weight > 0.0 && weight.is_finite()) {
+        if !counts(weight) {
             self.ignored += 1;
             return;
         }
@@ -37,19 +37,35 @@ impl Builder {
         self.events.push(Event { user, item_and_purchase: item << 1 | u32::from(purchase), at, weight });
     }
 
-    /// Takes in what another builder collected.
-    pub fn append(&mut self, other: Self) {
-        if self.is_empty() && self.ignored == 0 {
-            *self = other;
+    /// Takes in what another builder collected: each event weighs `weight` times as much, and is a purchase if it was one
+    /// or `purchase` says so. Where nothing was collected yet and nobody else has the other, it is not copied.
+    pub fn append(&mut self, other: Arc<Self>, weight: f32, purchase: bool) {
+        let all_count = || other.events.par_iter().all(|event| counts(event.weight * weight));
+        if self.is_empty() && self.ignored == 0 && all_count() {
+            *self = Arc::unwrap_or_clone(other);
+            self.events.par_iter_mut().for_each(|event| {
+                event.weight *= weight;
+                event.item_and_purchase |= u32::from(purchase);
+            });
             return;
         }
-        let users: Vec<u32> = other.users.ids().iter().map(|id| self.users.index(id.into())).collect();
-        let items: Vec<u32> = other.items.ids().iter().map(|id| self.items.index(id.into())).collect();
-        self.events.extend(other.events.into_iter().map(|event| Event {
-            user: users[event.user as usize],
-            item_and_purchase: items[event.item() as usize] << 1 | (event.item_and_purchase & 1),
-            ..event
-        }));
+        let (user_ids, item_ids) = (other.users.ids(), other.items.ids());
+        // Only who still has an event gets a number: others are none of the matrix.
+        let (mut users, mut items) = (vec![None; user_ids.len()], vec![None; item_ids.len()]);
+        self.events.reserve(other.events.len());
+        for event in &other.events {
+            let weight = event.weight * weight;
+            if !counts(weight) {
+                self.ignored += 1;
+                continue;
+            }
+            let (user, item) = (event.user as usize, event.item() as usize);
+            let user = *users[user].get_or_insert_with(|| self.users.index((&user_ids[user]).into()));
+            let item = *items[item].get_or_insert_with(|| self.items.index((&item_ids[item]).into()));
+            let purchase = event.purchase() || purchase;
+            let item_and_purchase = item << 1 | u32::from(purchase);
+            self.events.push(Event { user, item_and_purchase, at: event.at, weight });
+        }
         self.ignored += other.ignored;
     }
 
@@ -77,44 +93,147 @@ impl Builder {
         });
         events.par_sort_unstable_by_key(Event::key);
 
-        let newest = events.iter().map(|event| i64::from(event.at)).max().unwrap_or(now).min(now);
-        let pairs = events.chunk_by(Event::same_pair).count();
-        let mut matrix = Interactions {
-            starts: Vec::with_capacity(users.len() + 1),
-            item_of: Vec::with_capacity(pairs),
-            total: Vec::with_capacity(pairs),
-            recent: Vec::with_capacity(pairs),
-            purchased: Vec::with_capacity(pairs),
-            counted: Vec::new(),
-            popularity: vec![0.0; items.len()],
+        let newest = events.par_iter().map(|event| i64::from(event.at)).max().unwrap_or(now).min(now);
+        let popular = || {
+            let mut sums = vec![0.0; items.len()];
+            for event in &events {
+                let age = newest - i64::from(event.at);
+                sums[event.item() as usize] += f64::from(event.weight) * popularity.factor(age);
+            }
+            sums
+        };
+        let (popularity, pairs) = rayon::join(popular, || Pairs::merge(&events, users.len(), now, history));
+        drop(events);
+        let Pairs { starts, item_of, total, recent, purchased, newest_of } = pairs;
+        let counted = most_recent(&starts, &newest_of, longest);
+        Interactions {
             users,
             items,
+            starts,
+            item_of,
+            total,
+            recent,
+            purchased,
+            counted,
+            popularity,
             ignored,
             hidden: Vec::new(),
+        }
+    }
+}
+
+/// What the events of each user with each item come to; columns of one length, but for the `starts` of the users in them.
+struct Pairs {
+    starts: Vec<usize>,
+    item_of: Vec<u32>,
+    total: Vec<f32>,
+    recent: Vec<f32>,
+    purchased: Vec<bool>,
+    newest_of: Vec<u32>,
+}
+
+impl Pairs {
+    /// Merges sorted events, those of some users on each thread. Every user has one.
+    fn merge(events: &[Event], users: usize, now: i64, history: Decay) -> Self {
+        let pieces: Vec<&[Event]> = pieces(events);
+        let counts: Vec<usize> = pieces.par_iter().map(|piece| piece.chunk_by(Event::same_pair).count()).collect();
+        let pairs = counts.iter().sum();
+        let mut merged = Self {
+            starts: vec![pairs; users + 1],
+            item_of: vec![0; pairs],
+            total: vec![0.0; pairs],
+            recent: vec![0.0; pairs],
+            purchased: vec![false; pairs],
+            newest_of: vec![0; pairs],
         };
-        let mut newest_of = Vec::with_capacity(pairs);
-        for pair in events.chunk_by(Event::same_pair) {
-            let (mut total, mut recent) = (0.0, 0.0);
+        let mut rest = Part {
+            first: 0,
+            starts: &mut merged.starts,
+            item_of: &mut merged.item_of,
+            total: &mut merged.total,
+            recent: &mut merged.recent,
+            purchased: &mut merged.purchased,
+            newest_of: &mut merged.newest_of,
+        };
+        let parts: Vec<Part<'_>> = pieces.iter().zip(counts).map(|(piece, pairs)| rest.cut(piece, pairs)).collect();
+        pieces.into_par_iter().zip(parts).for_each(|(piece, part)| part.fill(piece, now, history));
+        merged
+    }
+}
+
+/// Events of whole users, so many that threads are worth it and so few that all have some.
+fn pieces(mut events: &[Event]) -> Vec<&[Event]> {
+    const EVENTS: usize = 1 << 16;
+    let mut pieces = Vec::with_capacity(events.len() / EVENTS + 1);
+    while !events.is_empty() {
+        let last = events[events.len().min(EVENTS) - 1].user;
+        let (piece, rest) = events.split_at(events.partition_point(|event| event.user <= last));
+        pieces.push(piece);
+        events = rest;
+    }
+    pieces
+}
+
+/// The part of [`Pairs`] that one piece of the events fills.
+struct Part<'p> {
+    /// The number of its first pair.
+    first: usize,
+    starts: &'p mut [usize],
+    item_of: &'p mut [u32],
+    total: &'p mut [f32],
+    recent: &'p mut [f32],
+    purchased: &'p mut [bool],
+    newest_of: &'p mut [u32],
+}
+
+impl<'p> Part<'p> {
+    /// Cuts off the beginning, for a piece with so many pairs.
+    fn cut(&mut self, piece: &[Event], pairs: usize) -> Part<'p> {
+        let users = piece.last().zip(piece.first()).map_or(0, |(last, first)| (last.user - first.user) as usize + 1);
+        let first = self.first;
+        self.first += pairs;
+        Part {
+            first,
+            starts: cut(&mut self.starts, users),
+            item_of: cut(&mut self.item_of, pairs),
+            total: cut(&mut self.total, pairs),
+            recent: cut(&mut self.recent, pairs),
+            purchased: cut(&mut self.purchased, pairs),
+            newest_of: cut(&mut self.newest_of, pairs),
+        }
+    }
+
+    fn fill(self, piece: &[Event], now: i64, history: Decay) {
+        let first_user = piece[0].user;
+        let mut user = None;
+        for (at, pair) in piece.chunk_by(Event::same_pair).enumerate() {
+            let (mut total, mut recent, mut purchased, mut newest) = (0.0, 0.0, false, 0);
             for event in pair {
                 let weight = f64::from(event.weight);
                 total += weight;
                 recent += weight * history.factor(now - i64::from(event.at));
-                matrix.popularity[event.item() as usize] += weight * popularity.factor(newest - i64::from(event.at));
+                purchased |= event.purchase();
+                newest = event.at.max(newest);
             }
-            // Every user and item has at least one event, so the rows begin one after the other.
-            if matrix.starts.len() == pair[0].user as usize {
-                matrix.starts.push(matrix.item_of.len());
+            if user.replace(pair[0].user) != Some(pair[0].user) {
+                self.starts[(pair[0].user - first_user) as usize] = self.first + at;
             }
-            matrix.item_of.push(pair[0].item());
-            matrix.total.push(total as f32);
-            matrix.recent.push(recent as f32);
-            matrix.purchased.push(pair.iter().any(Event::purchase));
-            newest_of.push(pair.iter().map(|event| event.at).max().unwrap_or_default());
+            self.item_of[at] = pair[0].item();
+            (self.total[at], self.recent[at]) = (total as f32, recent as f32);
+            (self.purchased[at], self.newest_of[at]) = (purchased, newest);
         }
-        matrix.starts.push(matrix.item_of.len());
-        matrix.counted = most_recent(&matrix.starts, &newest_of, longest);
-        matrix
     }
+}
+
+fn cut<'p, T>(slice: &mut &'p mut [T], at: usize) -> &'p mut [T] {
+    let (head, tail) = std::mem::take(slice).split_at_mut(at);
+    *slice = tail;
+    head
+}
+
+/// Whether an event of this weight says anything.
+fn counts(weight: f32) -> bool {
+    weight > 0.0 && weight.is_finite()
 }
 
 /// Marks the `longest` pairs with the newest events of each user; nothing when all would be marked.

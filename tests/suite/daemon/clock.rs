@@ -1,12 +1,6 @@
 //! Clocks that are set back.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
@@ -14,6 +8,7 @@ use serde_json::Value;
 use super::{Daemon, EVERY_SECOND, USERS, marked, records, until, with};
 use crate::{
     cli::{warmd, write_job},
+    standstill::{Stopwatch, undisturbed},
     world::World,
 };
 
@@ -70,30 +65,33 @@ fn each_ran_once(records: &[Value]) {
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_has_no_tick_run_twice_and_no_job_wait_for_it() {
-    let world = World::new().await;
-    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
-    let soon = Utc::now() + TimeDelta::seconds(5);
-    let daily = format!("schedule = \"{}\"\n{}", soon.format("%S %M %H * * *"), USERS.replace("user:", "daily:"));
-    write_job(&world, "daily.toml", &daily);
-    let Some(clock) = Clock::start(&world, "a", "+0s") else {
-        eprintln!("not tested: libfaketime is not installed");
-        return;
-    };
-    until(&world, "its tick", |records| !with(records, "job", "daily").is_empty()).await;
-    until(&world, "six ticks", |records| with(records, "job", "users").len() >= 6).await;
-    clock.is_set_to("-5s");
-    let back = Instant::now();
-    let repeated = until(&world, "three runs in their place", |records| in_place(records) >= 3).await;
-    assert!(back.elapsed() < Duration::from_secs(6), "they took {:?}", back.elapsed());
-    let ticks = |records: &[Value]| records.iter().filter(|record| record["scheduled"].is_string()).count();
-    let before = ticks(&repeated);
-    // The clock is where it was, and all goes on.
-    let records = until(&world, "later ticks", |records| ticks(records) >= before + 3).await;
-    assert_eq!(clock.daemon.stop(), Some(0));
-    each_ran_once(&records);
-    assert!(in_place(&records) <= 6, "{records:#?}");
-    // The clock has shown its time once more, a moment after its run.
-    assert_eq!(with(&records, "job", "daily").len(), 1, "{records:#?}");
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+        let soon = Utc::now() + TimeDelta::seconds(5);
+        let daily = format!("schedule = \"{}\"\n{}", soon.format("%S %M %H * * *"), USERS.replace("user:", "daily:"));
+        write_job(&world, "daily.toml", &daily);
+        let Some(clock) = Clock::start(&world, "a", "+0s") else {
+            eprintln!("not tested: libfaketime is not installed");
+            return;
+        };
+        until(&world, "its tick", |records| !with(records, "job", "daily").is_empty()).await;
+        until(&world, "six ticks", |records| with(records, "job", "users").len() >= 6).await;
+        clock.is_set_to("-5s");
+        let back = Stopwatch::start();
+        let repeated = until(&world, "three runs in their place", |records| in_place(records) >= 3).await;
+        assert!(back.elapsed() < Duration::from_secs(6), "they took {:?}", back.elapsed());
+        let ticks = |records: &[Value]| records.iter().filter(|record| record["scheduled"].is_string()).count();
+        let before = ticks(&repeated);
+        // The clock is where it was, and all goes on.
+        let records = until(&world, "later ticks", |records| ticks(records) >= before + 3).await;
+        assert_eq!(clock.daemon.stop(), Some(0));
+        each_ran_once(&records);
+        assert!(in_place(&records) <= 6, "{records:#?}");
+        // The clock has shown its time once more, a moment after its run.
+        assert_eq!(with(&records, "job", "daily").len(), 1, "{records:#?}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -108,7 +106,7 @@ async fn a_daemon_that_begins_where_the_clock_has_been_runs_no_tick_that_another
         world.redis_command::<String>(&["SET", &format!("t:warmd:{{{job}}}:tick"), &mark]).await;
     }
     let daemons = [Daemon::start(&world, "one", &[]).ready(), Daemon::start(&world, "two", &[]).ready()];
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     let records = until(&world, "runs in their place", |records| in_place(records) >= 5).await;
     // Not more often than an interval allows, however many daemons there are.
     let most = begun.elapsed().as_secs_f64() / 0.9 + 1.0;
@@ -124,18 +122,21 @@ async fn a_daemon_that_begins_where_the_clock_has_been_runs_no_tick_that_another
 
 #[tokio::test]
 async fn ticks_that_a_wrong_clock_jumped_over_have_their_run_when_it_is_set_right() {
-    let world = World::new().await;
-    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
-    let now = Utc::now().timestamp();
-    // A clock that was a year ahead for a minute.
-    let ahead = now + 365 * 86_400;
-    let mark = format!("{},{ahead}-{}", now - 1, ahead + 60);
-    world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", &mark]).await;
-    let daemon = Daemon::start(&world, "a", &[]).ready();
-    let records = until(&world, "three ticks", |records| records.len() >= 3).await;
-    assert_eq!(daemon.stop(), Some(0));
-    each_ran_once(&records);
-    assert_eq!(in_place(&records), 0, "{records:#?}");
-    let marked = marked(&world, "users").await.to_string();
-    assert!(marked.ends_with(&format!(",{ahead}-{}", ahead + 60)), "{marked}");
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+        let now = Utc::now().timestamp();
+        // A clock that was a year ahead for a minute.
+        let ahead = now + 365 * 86_400;
+        let mark = format!("{},{ahead}-{}", now - 1, ahead + 60);
+        world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", &mark]).await;
+        let daemon = Daemon::start(&world, "a", &[]).ready();
+        let records = until(&world, "three ticks", |records| records.len() >= 3).await;
+        assert_eq!(daemon.stop(), Some(0));
+        each_ran_once(&records);
+        assert_eq!(in_place(&records), 0, "{records:#?}");
+        let marked = marked(&world, "users").await.to_string();
+        assert!(marked.ends_with(&format!(",{ahead}-{}", ahead + 60)), "{marked}");
+    })
+    .await;
 }

@@ -9,8 +9,8 @@ use std::{
 use chrono::Utc;
 use serde_json::Value;
 
-use super::{Chance, Daemon, USERS, moment, records, slow};
-use crate::{cli::write_job, world::World};
+use super::{BRIEF_LEASE, Chance, Daemon, USERS, moment, records, slow};
+use crate::{cli::write_job, standstill::undisturbed, world::World};
 use leases::{Begun, Hold, Monitor, holds, marks};
 use oracle::{History, Life, Seen};
 
@@ -20,7 +20,7 @@ mod oracle;
 /// Since the Unix epoch.
 type Millis = i64;
 
-/// As `cli::warmd` sets it.
+/// As `BRIEF_LEASE` sets it.
 const LEASE: Millis = 1000;
 
 /// Two daemons, each of them started again under a new name after every end.
@@ -42,8 +42,8 @@ impl<'w> Pair<'w> {
         for place in self.alive.iter_mut().filter(|place| place.is_none()) {
             self.started += 1;
             let name = format!("daemon-{}", self.started);
-            let log = [("WARMD__LOG__LEVEL", "warn,warmd=debug"), ("WARMD__LOG__FORMAT", "json")];
-            *place = Some((name.clone(), Daemon::start(self.world, &name, &log)));
+            let variables = [BRIEF_LEASE, ("WARMD__LOG__LEVEL", "warn,warmd=debug"), ("WARMD__LOG__FORMAT", "json")];
+            *place = Some((name.clone(), Daemon::start(self.world, &name, &variables)));
         }
     }
 
@@ -120,38 +120,41 @@ fn write_jobs(world: &World) -> HashMap<String, Millis> {
 
 #[tokio::test]
 async fn killed_at_any_moment_two_daemons_lose_no_tick_and_complete_none_twice() {
-    let world = World::new().await;
-    let mut chance = Chance::of_this_test();
-    let jobs = write_jobs(&world);
-    let monitor = Monitor::start(&world.redis.socket);
-    let mut pair = Pair::start(&world);
-    let begin = Instant::now();
-    let is_enough = |pair: &Pair| marks(&monitor.lines()) >= 180 && pair.lives.len() >= 16;
-    // Judged is what there is after that time, too.
-    while !is_enough(&pair) && begin.elapsed() < Duration::from_secs(80) {
-        chance.pause(2000);
-        let (first, both) = (usize::from(chance.below(2) == 1), chance.below(4) == 0);
-        pair.end(first, if chance.below(5) == 0 { "TERM" } else { "KILL" });
-        if both {
-            pair.end(1 - first, "KILL");
+    undisturbed(async || {
+        let world = World::new().await;
+        let mut chance = Chance::of_this_test();
+        let jobs = write_jobs(&world);
+        let monitor = Monitor::start(&world.redis.socket);
+        let mut pair = Pair::start(&world);
+        let begin = Instant::now();
+        let is_enough = |pair: &Pair| marks(&monitor.lines()) >= 180 && pair.lives.len() >= 16;
+        // Judged is what there is after that time, too.
+        while !is_enough(&pair) && begin.elapsed() < Duration::from_secs(80) {
+            chance.pause(2000);
+            let (first, both) = (usize::from(chance.below(2) == 1), chance.below(4) == 0);
+            pair.end(first, if chance.below(5) == 0 { "TERM" } else { "KILL" });
+            if both {
+                pair.end(1 - first, "KILL");
+            }
+            chance.pause(if both { 3000 } else { 1000 });
+            pair.complete();
         }
-        chance.pause(if both { 3000 } else { 1000 });
-        pair.complete();
-    }
-    // Until every job has had a tick that nobody disturbed.
-    thread::sleep(Duration::from_secs(6));
-    let end = Utc::now().timestamp_millis();
-    pair.end(0, "TERM");
-    pair.end(1, "TERM");
+        // Until every job has had a tick that nobody disturbed.
+        thread::sleep(Duration::from_secs(6));
+        let end = Utc::now().timestamp_millis();
+        pair.end(0, "TERM");
+        pair.end(1, "TERM");
 
-    let lives = pair.lives;
-    let begun: Vec<Begun> = lives.iter().flat_map(|life| begun(&world, life)).collect();
-    let (holds, first_marks) = holds(&monitor.lines(), &begun);
-    let records = records(&world).iter().map(seen).collect();
-    let history = History { jobs, lives, holds, first_marks, records, end };
-    let violations = history.violations();
-    assert!(violations.is_empty(), "{:#?}\n{}", history.lives, violations.join("\n"));
-    show_that_there_was_something_to_see(&history);
+        let lives = pair.lives;
+        let begun: Vec<Begun> = lives.iter().flat_map(|life| begun(&world, life)).collect();
+        let (holds, first_marks) = holds(&monitor.lines(), &begun);
+        let records = records(&world).iter().map(seen).collect();
+        let history = History { jobs, lives, holds, first_marks, records, end };
+        let violations = history.violations();
+        assert!(violations.is_empty(), "{:#?}\n{}", history.lives, violations.join("\n"));
+        show_that_there_was_something_to_see(&history);
+    })
+    .await;
 }
 
 fn show_that_there_was_something_to_see(history: &History) {

@@ -2,63 +2,73 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use chrono::Utc;
-use warmd::cache::{Claim, Claimed, Done, Tick, Ticks};
-
-use super::{Daemon, EVERY_SECOND, USERS, eventually, records, slow, until, with};
+use super::{Daemon, EVERY_SECOND, SHORT_LEASE, USERS, eventually, records, slow, tick, until, with};
 use crate::{
     cli::{run, write_job},
+    standstill::{Stopwatch, undisturbed},
     world::World,
 };
 
 #[tokio::test]
 async fn two_instances_on_one_redis_run_each_tick_once() {
-    let world = World::new().await;
-    for job in ["a", "b", "c"] {
-        let text = format!("{EVERY_SECOND}{}", USERS.replace("user:", &format!("{job}:")));
-        write_job(&world, &format!("{job}.toml"), &text);
-    }
-    let daemons = [Daemon::start(&world, "one", &[]).ready(), Daemon::start(&world, "two", &[]).ready()];
-    let records = until(&world, "five ticks", |records| with(records, "job", "c").len() >= 5).await;
-    for daemon in daemons {
-        assert_eq!(daemon.stop(), Some(0));
-    }
-    let mut ticks: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for record in &records {
-        let text = |field: &str| record[field].as_str().unwrap().to_owned();
-        *ticks.entry((text("job"), text("scheduled"))).or_default() += 1;
-    }
-    assert!(ticks.values().all(|runs| *runs == 1), "{ticks:#?}");
-    assert!(with(&records, "outcome", "ok").len() == records.len(), "{records:#?}");
+    undisturbed(async || {
+        let world = World::new().await;
+        for job in ["a", "b", "c"] {
+            let text = format!("{EVERY_SECOND}{}", USERS.replace("user:", &format!("{job}:")));
+            write_job(&world, &format!("{job}.toml"), &text);
+        }
+        let daemons = [Daemon::start(&world, "one", &[]).ready(), Daemon::start(&world, "two", &[]).ready()];
+        // Of all, so that nothing runs when they are told to stop.
+        let records = until(&world, "five ticks of all", |records| {
+            let of = |job| with(records, "job", job);
+            let newest: BTreeSet<_> = ["a", "b", "c"].iter().map(|job| of(job).last().map(|last| tick(last))).collect();
+            newest.len() == 1 && of("c").len() >= 5
+        })
+        .await;
+        for daemon in daemons {
+            assert_eq!(daemon.stop(), Some(0));
+        }
+        let mut ticks: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for record in &records {
+            let text = |field: &str| record[field].as_str().unwrap().to_owned();
+            *ticks.entry((text("job"), text("scheduled"))).or_default() += 1;
+        }
+        assert!(ticks.values().all(|runs| *runs == 1), "{ticks:#?}");
+        assert!(with(&records, "outcome", "ok").len() == records.len(), "{records:#?}");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_tick_of_a_killed_daemon_is_taken_over_within_one_lease() {
-    let world = World::new().await;
-    write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
-    world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
-    let mut first = Daemon::start(&world, "first", &[]).ready();
-    eventually("the run", async || world.keys().await.len() >= 50).await;
-    let second = Daemon::start(&world, "second", &[]).ready();
-    // By hand it does not run either, and says who does.
-    let (code, _, err) = run(&world, &["warm", "slow"]);
-    assert_eq!(code, Some(75), "{err}");
-    assert!(err.contains("slow: skipped: the lease is held by first since 20"), "{err}");
-    first.child.kill().unwrap();
-    first.child.wait().unwrap();
-    let killed = Instant::now();
-    let holder = async || world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
-    eventually("another holder", async || holder().await.is_some_and(|holder| holder.ends_with("second"))).await;
-    // A lease of one second, and a busy machine.
-    assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
-    let records = until(&world, "the run", |records| !with(records, "outcome", "ok").is_empty()).await;
-    let ok = with(&records, "outcome", "ok");
-    assert_eq!((ok.len(), &ok[0]["instance"]), (1, &"second".into()));
-    assert_eq!(world.keys().await.len(), 500);
-    assert_eq!(second.stop(), Some(0));
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\""));
+        world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
+        let mut first = Daemon::start(&world, "first", &[SHORT_LEASE]).ready();
+        eventually("the run", async || world.keys().await.len() >= 50).await;
+        let second = Daemon::start(&world, "second", &[SHORT_LEASE]).ready();
+        // By hand it does not run either, and says who does.
+        let (code, _, err) = run(&world, &["warm", "slow"]);
+        assert_eq!(code, Some(75), "{err}");
+        assert!(err.contains("slow: skipped: the lease is held by first since 20"), "{err}");
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        let killed = Stopwatch::start();
+        let holder = async || world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
+        eventually("another holder", async || holder().await.is_some_and(|holder| holder.ends_with("second"))).await;
+        // The lease, and a busy machine.
+        assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+        let records = until(&world, "the run", |records| !with(records, "outcome", "ok").is_empty()).await;
+        let ok = with(&records, "outcome", "ok");
+        assert_eq!((ok.len(), &ok[0]["instance"]), (1, &"second".into()));
+        assert_eq!(world.keys().await.len(), 2000);
+        assert_eq!(second.stop(), Some(0));
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -82,39 +92,27 @@ async fn a_run_that_lost_its_lease_stops_and_its_tick_waits_for_the_next_occasio
 
 #[tokio::test]
 async fn a_run_longer_than_its_lease_keeps_it() {
-    let world = World::new().await;
-    // Two and a half seconds, with a lease of one.
-    write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
-    world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
-    let daemons = [Daemon::start(&world, "one", &[]).ready(), Daemon::start(&world, "two", &[]).ready()];
-    let mut holders = BTreeSet::new();
-    while records(&world).is_empty() {
-        let value = world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
-        holders.extend(value.map(|value| value.rsplit(' ').next().unwrap().to_owned()));
-    }
-    for daemon in daemons {
-        assert_eq!(daemon.stop(), Some(0));
-    }
-    let records = records(&world);
-    assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
-    assert!(records[0]["seconds"].as_f64().unwrap() > 2.0, "{records:#?}");
-    assert_eq!(holders.into_iter().collect::<Vec<_>>(), [records[0]["instance"].as_str().unwrap()]);
-}
-
-#[tokio::test]
-async fn what_leases_look_up_is_counted_as_warmds_own() {
-    let world = World::new().await;
-    let store = &world.around.store;
-    let tick = Some(Tick { at: Utc::now(), again: false });
-    let claim = Claim { prefix: "t:", job: "users", instance: "a", tick, length: Duration::from_secs(10) };
-    let done = Done { ticks: Ticks::one(Utc::now()), rest: Duration::from_secs(60) };
-    for done in [None, Some(done)] {
-        let Ok(Claimed::Granted(lease)) = store.claim(claim).await else { panic!("it was not granted") };
-        assert!(matches!(store.claim(claim).await, Ok(Claimed::Held(_))));
-        assert!(lease.release(done).await.unwrap());
-    }
-    assert!(matches!(store.claim(claim).await, Ok(Claimed::Done)));
-    let vitals = store.vitals("t:").await.unwrap().unwrap();
-    assert_eq!((vitals.own.hits, vitals.own.misses), (vitals.hits, vitals.misses));
-    assert!(vitals.hits >= 10 && vitals.misses >= 5, "{vitals:?}");
+    undisturbed(async || {
+        let world = World::new().await;
+        // Five seconds, with a lease of three.
+        write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 1000"));
+        world.redis_command::<String>(&["SET", "t:warmd:{slow}:tick", "1"]).await;
+        let daemons = [
+            Daemon::start(&world, "one", &[SHORT_LEASE]).ready(),
+            Daemon::start(&world, "two", &[SHORT_LEASE]).ready(),
+        ];
+        let mut holders = BTreeSet::new();
+        while records(&world).is_empty() {
+            let value = world.redis_command::<Option<String>>(&["GET", "t:warmd:{slow}:lease"]).await;
+            holders.extend(value.map(|value| value.rsplit(' ').next().unwrap().to_owned()));
+        }
+        for daemon in daemons {
+            assert_eq!(daemon.stop(), Some(0));
+        }
+        let records = records(&world);
+        assert_eq!((records.len(), &records[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
+        assert!(records[0]["seconds"].as_f64().unwrap() > 4.0, "{records:#?}");
+        assert_eq!(holders.into_iter().collect::<Vec<_>>(), [records[0]["instance"].as_str().unwrap()]);
+    })
+    .await;
 }

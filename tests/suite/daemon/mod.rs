@@ -27,7 +27,7 @@ mod ticks;
 /// What takes longer does not come any more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const EVERY_SECOND: &str = "schedule = \"@every 1s\"\nrefresh = \"always\"\n";
+pub const EVERY_SECOND: &str = "schedule = \"@every 1s\"\nrefresh = \"always\"\n";
 
 /// Five keys in a moment.
 const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
@@ -41,6 +41,13 @@ pub fn slow(head: &str) -> String {
          [limits]\nbatch = 10\nkeys_per_second = 200\nconcurrency = 1\n"
     )
 }
+
+/// What a daemon that was killed holds is free a second later. One that a busy machine keeps from renewing it for as long
+/// loses it.
+pub const BRIEF_LEASE: (&str, &str) = ("WARMD__SCHEDULER__LEASE", "1s");
+
+/// Long enough for a busy machine to renew it in time, short enough to be waited for.
+pub const SHORT_LEASE: (&str, &str) = ("WARMD__SCHEDULER__LEASE", "3s");
 
 /// One statement that takes longer than any test waits.
 pub const STUCK: &str = "schedule = \"@every 1s\"\nkey = \"n:{id}\"\nttl = \"1h\"\n[query]\nsql = \"\"\"\

@@ -1,9 +1,6 @@
 //! The daemon ends: well, dropped after the grace, at once, or before it began.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
@@ -11,6 +8,7 @@ use serde_json::Value;
 use super::{Daemon, EVERY_SECOND, STUCK, USERS, eventually, records, slow, stuck, tick, with};
 use crate::{
     cli::{warmd, write_job},
+    standstill::Stopwatch,
     world::World,
 };
 
@@ -20,7 +18,7 @@ async fn a_run_that_does_not_end_within_the_grace_is_dropped_and_said_so() {
     write_job(&world, "stuck.toml", STUCK);
     let daemon = Daemon::start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "100ms")]).ready();
     stuck(&world).await;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(daemon.stop(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let log = fs::read_to_string(world.folder().join("a.log")).unwrap();
@@ -39,7 +37,7 @@ async fn a_second_signal_ends_the_daemon_at_once() {
     stuck(&world).await;
     daemon.signal("INT");
     daemon.until("STOPPING=1");
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(daemon.stop(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
@@ -112,6 +110,6 @@ async fn the_settings_are_logged_once_at_the_start_without_their_secrets() {
     let settings: Value = serde_json::from_str(lines.next().unwrap().1).unwrap();
     assert!(lines.next().is_none(), "{log}");
     assert_eq!(settings["redis"]["url"], "redis://127.0.0.1:1/3");
-    assert_eq!((&settings["scheduler"]["lease"], &settings["log"]["level"]), (&"1s".into(), &"debug".into()));
+    assert_eq!((&settings["scheduler"]["lease"], &settings["log"]["level"]), (&"10s".into(), &"debug".into()));
     assert!(!log.contains("hunter2") && !log.contains("warmer"), "{log}");
 }

@@ -6,26 +6,29 @@ use chrono::Utc;
 use serde_json::Value;
 
 use super::{Daemon, EVERY_SECOND, USERS, eventually, marked, moment, records, slow, tick, until, with};
-use crate::{cli::write_job, world::World};
+use crate::{cli::write_job, standstill::undisturbed, world::World};
 
 #[tokio::test]
 async fn every_tick_runs_once_and_within_a_second_and_sigterm_ends_well() {
-    let world = World::new().await;
-    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
-    let mut daemon = Daemon::start(&world, "a", &[]).ready();
-    let status = daemon.until("last: users: ok, 5 keys written");
-    assert!(status.contains("next: users at 2") && status.contains("1 job"), "{status}");
-    let records = until(&world, "three ticks", |records| records.len() >= 3).await;
-    assert_eq!(daemon.stop(), Some(0));
-    for record in &records {
-        assert_eq!((&record["trigger"], &record["outcome"]), (&"schedule".into(), &"ok".into()));
-        let lateness = moment(&record["started"]) - tick(record);
-        assert!((0..1000).contains(&lateness.num_milliseconds()), "{record}");
-    }
-    let ticks: Vec<i64> = records.iter().map(|record| tick(record).timestamp()).collect();
-    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
-    assert_eq!(world.keys().await.len(), 5);
-    assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{users}:lease"]).await, 0);
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+        let mut daemon = Daemon::start(&world, "a", &[]).ready();
+        let status = daemon.until("last: users: ok, 5 keys written");
+        assert!(status.contains("next: users at 2") && status.contains("1 job"), "{status}");
+        let records = until(&world, "three ticks", |records| records.len() >= 3).await;
+        assert_eq!(daemon.stop(), Some(0));
+        for record in &records {
+            assert_eq!((&record["trigger"], &record["outcome"]), (&"schedule".into(), &"ok".into()));
+            let lateness = moment(&record["started"]) - tick(record);
+            assert!((0..1000).contains(&lateness.num_milliseconds()), "{record}");
+        }
+        let ticks: Vec<i64> = records.iter().map(|record| tick(record).timestamp()).collect();
+        assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
+        assert_eq!(world.keys().await.len(), 5);
+        assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{users}:lease"]).await, 0);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -115,17 +118,20 @@ async fn a_tick_that_finds_its_run_going_is_recorded_as_missed() {
 
 #[tokio::test]
 async fn a_run_that_takes_longer_than_its_timeout_ends_and_the_next_tick_runs() {
-    let world = World::new().await;
-    write_job(&world, "slow.toml", &format!("{}timeout = \"1s\"\n", slow("schedule = \"@every 2s\"")));
-    let daemon = Daemon::start(&world, "a", &[]).ready();
-    let ended = until(&world, "two runs", |records| with(records, "cause", "timeout").len() >= 2).await;
-    assert_eq!(daemon.stop(), Some(0));
-    for record in with(&ended, "cause", "timeout") {
-        assert_eq!(record["outcome"], "partial", "{record}");
-        let why = "the run took longer than its timeout of 1s";
-        assert!(record["first_error"].as_str().unwrap().contains(why), "{record}");
-        assert!((1.0..2.0).contains(&record["seconds"].as_f64().unwrap()), "{record}");
-    }
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "slow.toml", &format!("{}timeout = \"1s\"\n", slow("schedule = \"@every 2s\"")));
+        let daemon = Daemon::start(&world, "a", &[]).ready();
+        let ended = until(&world, "two runs", |records| with(records, "cause", "timeout").len() >= 2).await;
+        assert_eq!(daemon.stop(), Some(0));
+        for record in with(&ended, "cause", "timeout") {
+            assert_eq!(record["outcome"], "partial", "{record}");
+            let why = "the run took longer than its timeout of 1s";
+            assert!(record["first_error"].as_str().unwrap().contains(why), "{record}");
+            assert!((1.0..2.0).contains(&record["seconds"].as_f64().unwrap()), "{record}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -147,18 +153,21 @@ async fn a_tick_whose_run_fails_for_good_is_over() {
 
 #[tokio::test]
 async fn a_tick_that_was_recorded_as_missed_is_not_made_up_for() {
-    let world = World::new().await;
-    // A run of a bit more than two seconds.
-    write_job(&world, "slow.toml", &slow("schedule = \"@every 2s\"").replace("< 2000", "< 500"));
-    let daemon = Daemon::start(&world, "a", &[]).ready();
-    until(&world, "a missed tick", |records| !with(records, "cause", "overlap").is_empty()).await;
-    // No further tick after this one.
-    write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
-    daemon.signal("HUP");
-    let ended = until(&world, "its run", |records| !with(records, "outcome", "ok").is_empty()).await;
-    assert_eq!(daemon.stop(), Some(0));
-    let missed = with(&ended, "cause", "overlap").last().map(|record| tick(record));
-    assert_eq!(marked(&world, "slow").await.newest(), missed, "{ended:#?}");
+    undisturbed(async || {
+        let world = World::new().await;
+        // A run of a bit more than two seconds.
+        write_job(&world, "slow.toml", &slow("schedule = \"@every 2s\"").replace("< 2000", "< 500"));
+        let daemon = Daemon::start(&world, "a", &[]).ready();
+        until(&world, "a missed tick", |records| !with(records, "cause", "overlap").is_empty()).await;
+        // No further tick after this one.
+        write_job(&world, "slow.toml", &slow("schedule = \"0 0 1 1 *\"").replace("< 2000", "< 500"));
+        daemon.signal("HUP");
+        let ended = until(&world, "its run", |records| !with(records, "outcome", "ok").is_empty()).await;
+        assert_eq!(daemon.stop(), Some(0));
+        let missed = with(&ended, "cause", "overlap").last().map(|record| tick(record));
+        assert_eq!(marked(&world, "slow").await.newest(), missed, "{ended:#?}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -183,18 +192,22 @@ async fn a_tick_after_the_first_start_of_a_job_is_made_up_for_even_when_no_daemo
 
 #[tokio::test]
 async fn a_tick_that_comes_while_the_one_before_turns_out_to_be_done_has_its_run() {
-    let world = World::new().await;
-    write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
-    let daemon = Daemon::start(&world, "a", &[]).ready();
-    // Redis says nothing from before the tick that another instance has run until well after the next.
-    let done = Utc::now().timestamp() + 2;
-    world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", &done.to_string()]).await;
-    while Utc::now().timestamp_millis() < done * 1000 - 200 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    world.redis_command::<String>(&["CLIENT", "PAUSE", "2000"]).await;
-    let records = until(&world, "later ticks", |records| records.iter().any(|r| tick(r).timestamp() > done + 1)).await;
-    assert_eq!(daemon.stop(), Some(0));
-    let next: Vec<_> = records.iter().filter(|record| tick(record).timestamp() == done + 1).collect();
-    assert_eq!((next.len(), &next[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
+    undisturbed(async || {
+        let world = World::new().await;
+        write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+        let daemon = Daemon::start(&world, "a", &[]).ready();
+        // Redis says nothing from before the tick that another instance has run until well after the next.
+        let done = Utc::now().timestamp() + 2;
+        world.redis_command::<String>(&["SET", "t:warmd:{users}:tick", &done.to_string()]).await;
+        while Utc::now().timestamp_millis() < done * 1000 - 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.redis_command::<String>(&["CLIENT", "PAUSE", "2000"]).await;
+        let records =
+            until(&world, "later ticks", |records| records.iter().any(|r| tick(r).timestamp() > done + 1)).await;
+        assert_eq!(daemon.stop(), Some(0));
+        let next: Vec<_> = records.iter().filter(|record| tick(record).timestamp() == done + 1).collect();
+        assert_eq!((next.len(), &next[0]["outcome"]), (1, &"ok".into()), "{records:#?}");
+    })
+    .await;
 }

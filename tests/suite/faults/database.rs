@@ -14,6 +14,7 @@ use super::{
 use crate::{
     daemon::eventually,
     servers::{self, OwnServer, TestDatabase, execute, mariadb, postgres, sqlite, try_execute},
+    standstill::Stopwatch,
 };
 
 /// What a run says that the database ended or left: out of reach, or in the server's own words.
@@ -368,7 +369,7 @@ async fn a_statement_of_a_run_that_ended_is_cancelled_on_the_server_too() {
         let world = redis_and(database).await;
         let job = people(columns, "batch = 100\nconcurrency = 1\ntimeout = \"2s\"\n");
         crate::cli::write_job(&world, "people.toml", &job);
-        let started = std::time::Instant::now();
+        let started = Stopwatch::start();
         let (_, out, _) = crate::cli::run(&world, &["warm", "--json"]);
         let json: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((&json["runs"][0]["outcome"], &json["runs"][0]["cause"]), (&"failed".into(), &"timeout".into()));
@@ -379,7 +380,7 @@ async fn a_statement_of_a_run_that_ended_is_cancelled_on_the_server_too() {
         let daemon = crate::daemon::Daemon::start(&world, "warmer", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "200ms")]);
         eventually("the statement", async || works(&url).await).await;
         assert_eq!(daemon.stop(), Some(1), "it was dropped");
-        let gone = std::time::Instant::now();
+        let gone = Stopwatch::start();
         eventually("the server is free", async || !works(&url).await && connections(&world).await == 0).await;
         assert!(gone.elapsed() < Duration::from_secs(5), "{url}: free after {:?}", gone.elapsed());
     }

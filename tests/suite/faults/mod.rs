@@ -4,18 +4,16 @@
 //! that something breaks. `Stage::recovered` judges what there is afterwards, the same for every fault; what the fault is
 //! told to have been is judged by each test.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::{
     cli::write_job,
-    daemon::{Daemon, eventually, moment, until},
+    daemon::{Daemon, SHORT_LEASE, eventually, moment, until},
     servers::{self, TestDatabase, TestRedis},
+    standstill::Stopwatch,
     world::World,
 };
 
@@ -29,9 +27,6 @@ const KEYS: usize = 400;
 
 /// Keys of the application, without TTL, under names that the job would write.
 const FOREIGN: [&str; 2] = ["t:p:7", "t:p:8"];
-
-/// As `cli::warmd` sets it.
-const LEASE: Duration = Duration::from_secs(1);
 
 /// After a fault, a run that begins this late has been waiting for something.
 const SOON: Duration = Duration::from_secs(20);
@@ -84,8 +79,8 @@ struct Stage {
     world: World,
     daemon: Daemon,
     others: Vec<Kept>,
-    /// As the daemon's settings have it.
-    lease: Duration,
+    /// In milliseconds, as the daemon's settings have it.
+    lease: i64,
     /// The fewest that were open, and the fewest connections that Redis had, when nothing was wrong.
     descriptors: usize,
     clients: usize,
@@ -97,7 +92,8 @@ impl Stage {
     async fn set(world: World, job: &str, variables: &[(&str, &str)]) -> Self {
         write_job(&world, "people.toml", job);
         application_writes(&world).await;
-        let variables = [&[("WARMD__LOG__LEVEL", "info")], variables].concat();
+        // A run of two seconds renews it; one that is told after it counts.
+        let variables = [&[("WARMD__LOG__LEVEL", "info"), SHORT_LEASE], variables].concat();
         let daemon = Daemon::start(&world, "warmer", &variables).ready();
         until(&world, "the first run", |records| runs(records).any(is_complete)).await;
         let others = application_keys(&world).await;
@@ -107,8 +103,12 @@ impl Stage {
             clients = clients.min(self::clients(&world).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let seconds = |(name, value): &(&str, &str)| {
+            (*name == SHORT_LEASE.0).then(|| value.trim_end_matches('s').parse::<i64>().unwrap())
+        };
+        let lease = 1000 * variables.iter().rev().find_map(seconds).unwrap();
         let began = Utc::now();
-        let stage = Self { world, daemon, others, lease: LEASE, descriptors, clients, began };
+        let stage = Self { world, daemon, others, lease, descriptors, clients, began };
         stage.forget().await;
         stage.under_way().await;
         stage
@@ -139,7 +139,7 @@ impl Stage {
     }
 
     async fn eventually_logs(&self, words: &str) {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         while !self.log().contains(words) {
             assert!(start.elapsed() < SOON, "no `{words}` in {}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -154,7 +154,7 @@ impl Stage {
 
     /// Judges what is left of a fault that has ended; gives the records of the runs that began before its end.
     async fn recovered(mut self) -> Vec<Value> {
-        let (began, ended, clock) = (self.began, Utc::now(), Instant::now());
+        let (began, ended, clock) = (self.began, Utc::now(), Stopwatch::start());
         let is_after = |record: &&Value| moment(&record["started"]) > ended;
         let records =
             until(&self.world, "a run after the fault", |records| runs(records).any(|run| is_after(&run))).await;
@@ -178,7 +178,7 @@ impl Stage {
         self.daemon.signal("TERM");
         assert_eq!(self.daemon.ended(), Some(0), "{}", self.log());
         let lease = self.world.pttl("t:warmd:{people}:lease").await;
-        assert!(lease != -1 && lease <= self.lease.as_millis() as i64, "the lease lasts for {lease} ms");
+        assert!(lease != -1 && lease <= self.lease, "the lease lasts for {lease} ms");
         let log = self.log();
         assert!(!log.contains("panicked") && !log.contains("a defect of warmd"), "{log}");
         runs(&records).filter(|run| moment(&run["finished"]) > began && !is_after(run)).cloned().collect()

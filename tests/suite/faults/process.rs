@@ -1,24 +1,20 @@
 //! warmd itself is killed, told to end, stopped, given a wrong clock, a broken history, few descriptors, little memory.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    KEYS, LEASE, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete,
-    moments, open, people, runs, sqlite_and,
+    KEYS, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete, moments,
+    open, people, runs, sqlite_and,
 };
 use crate::{
     cli::{run, warmd, write_job},
-    daemon::{Chance, Clock, Daemon, eventually, moment, records, until},
+    daemon::{BRIEF_LEASE, Chance, Clock, Daemon, SHORT_LEASE, eventually, moment, records, until},
     servers,
+    standstill::{Stopwatch, undisturbed},
     world::World,
 };
 
@@ -58,9 +54,9 @@ async fn forget(world: &World) {
 }
 
 /// A daemon that has something to catch up with as soon as it starts.
-async fn catches_up(world: &World) -> Daemon {
+async fn catches_up(world: &World, variables: &[(&str, &str)]) -> Daemon {
     world.redis_command::<String>(&["SET", "t:warmd:{people}:tick", "1"]).await;
-    Daemon::start(world, "warmer", &[("WARMD__LOG__LEVEL", "info")])
+    Daemon::start(world, "warmer", &[&[("WARMD__LOG__LEVEL", "info")], variables].concat())
 }
 
 fn log(world: &World) -> String {
@@ -77,12 +73,12 @@ async fn killed_at_any_moment_of_a_run_it_loses_nothing_and_the_next_run_writes_
     let (mut in_the_middle, moments) = (0, moments(15, 1000));
     for _ in 0..moments {
         forget(&world).await;
-        let mut daemon = catches_up(&world).await;
+        let mut daemon = catches_up(&world, &[BRIEF_LEASE]).await;
         chance.pause(900);
         daemon.signal("KILL");
         assert_eq!(daemon.ended(), None);
         let lease = world.pttl("t:warmd:{people}:lease").await;
-        assert!(lease != -1 && lease <= LEASE.as_millis() as i64, "the lease lasts for {lease} ms");
+        assert!(lease != -1 && lease <= 1000, "the lease lasts for {lease} ms");
         let there = written(&world).await;
         in_the_middle += usize::from(there > 0 && there < MANY - 2);
         let (code, out, err) = run(&world, &["warm", "--json"]);
@@ -109,10 +105,10 @@ async fn told_to_end_at_any_moment_of_a_run_it_leaves_a_true_record_and_no_lease
         forget(&world).await;
         let before = records(&world).len();
         // Before that, nothing listens to signals.
-        let mut daemon = catches_up(&world).await.ready();
+        let mut daemon = catches_up(&world, &[]).await.ready();
         chance.pause(700);
         daemon.signal("TERM");
-        let told = Instant::now();
+        let told = Stopwatch::start();
         assert_eq!(daemon.ended(), Some(0), "{}", log(&world));
         assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
         assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{people}:lease"]).await, 0);
@@ -140,8 +136,7 @@ async fn on_sqlite() -> World {
 #[tokio::test]
 async fn stopped_for_less_than_its_lease_it_goes_on_as_if_nothing_were() {
     let variables = [("WARMD__SCHEDULER__LEASE", "10s")];
-    let mut stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &variables).await;
-    stage.lease = Duration::from_secs(10);
+    let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &variables).await;
     stage.daemon.signal("STOP");
     sleep(Duration::from_secs(2)).await;
     stage.daemon.signal("CONT");
@@ -151,44 +146,51 @@ async fn stopped_for_less_than_its_lease_it_goes_on_as_if_nothing_were() {
 
 #[tokio::test]
 async fn stopped_for_longer_than_its_lease_it_notices_and_begins_again() {
-    let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
-    stage.daemon.signal("STOP");
-    let pause = Duration::from_secs(moments(3, 30) as u64);
-    sleep(pause).await;
-    stage.daemon.signal("CONT");
-    let struck = stage.recovered().await;
-    let lost =
-        struck.iter().find(|run| run["outcome"] != "ok").unwrap_or_else(|| panic!("none was struck: {struck:#?}"));
-    assert_eq!(lost["cause"], "lease_lost", "{lost:#?}");
-    assert!((1..KEYS as u64).contains(&count(lost, "written")), "in the middle: {lost:#?}");
-    // The standstill is part of the run.
-    assert!(lost["seconds"].as_f64().unwrap() < (pause + SOON).as_secs_f64(), "{lost:#?}");
+    undisturbed(async || {
+        let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
+        stage.daemon.signal("STOP");
+        let pause = Duration::from_secs(moments(5, 30) as u64);
+        sleep(pause).await;
+        stage.daemon.signal("CONT");
+        let struck = stage.recovered().await;
+        let lost =
+            struck.iter().find(|run| run["outcome"] != "ok").unwrap_or_else(|| panic!("none was struck: {struck:#?}"));
+        assert_eq!(lost["cause"], "lease_lost", "{lost:#?}");
+        assert!((1..KEYS as u64).contains(&count(lost, "written")), "in the middle: {lost:#?}");
+        // The standstill is part of the run.
+        assert!(lost["seconds"].as_f64().unwrap() < (pause + SOON).as_secs_f64(), "{lost:#?}");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn stopped_for_longer_than_its_lease_beside_another_it_leaves_the_run_to_that_one() {
-    let world = with_many("keys_per_second = 2000\n").await;
-    world.redis_command::<String>(&["SET", "t:warmd:{people}:tick", "1"]).await;
-    let first = Daemon::start(&world, "first", &[]).ready();
-    eventually("the run", async || written(&world).await > 300).await;
-    first.signal("STOP");
-    let second = Daemon::start(&world, "second", &[]).ready();
-    let done = until(&world, "the run of the second", |records| runs(records).any(|run| run["outcome"] == "ok")).await;
-    assert_eq!(done[0]["instance"], "second");
-    assert_eq!(written(&world).await, MANY - 2);
-    first.signal("CONT");
-    let records = until(&world, "the record of the first", |records| runs(records).count() == 2).await;
-    let lost = records.iter().find(|record| record["instance"] == "first").unwrap();
-    assert_eq!((&lost["outcome"], &lost["cause"]), (&"interrupted".into(), &"lease_lost".into()), "{lost:#?}");
-    adds_up(lost);
-    assert_eq!((first.stop(), second.stop()), (Some(0), Some(0)));
-    assert_eq!(self::records(&world).len(), 2, "the tick was run again");
+    undisturbed(async || {
+        let world = with_many("keys_per_second = 1000\n").await;
+        world.redis_command::<String>(&["SET", "t:warmd:{people}:tick", "1"]).await;
+        let first = Daemon::start(&world, "first", &[SHORT_LEASE]).ready();
+        eventually("the run", async || written(&world).await > 300).await;
+        first.signal("STOP");
+        let second = Daemon::start(&world, "second", &[SHORT_LEASE]).ready();
+        let done =
+            until(&world, "the run of the second", |records| runs(records).any(|run| run["outcome"] == "ok")).await;
+        assert_eq!(done[0]["instance"], "second");
+        assert_eq!(written(&world).await, MANY - 2);
+        first.signal("CONT");
+        let records = until(&world, "the record of the first", |records| runs(records).count() == 2).await;
+        let lost = records.iter().find(|record| record["instance"] == "first").unwrap();
+        assert_eq!((&lost["outcome"], &lost["cause"]), (&"interrupted".into(), &"lease_lost".into()), "{lost:#?}");
+        adds_up(lost);
+        assert_eq!((first.stop(), second.stop()), (Some(0), Some(0)));
+        assert_eq!(self::records(&world).len(), 2, "the tick was run again");
+    })
+    .await;
 }
 
 /// Removes all keys and waits until they are warm again, which must not take long, after doing something in the middle.
 async fn is_warmed(world: &World, what: &str, in_the_middle: impl FnOnce()) {
     forget(world).await;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     eventually(what, async || written(world).await >= 20).await;
     in_the_middle();
     eventually(what, async || written(world).await == KEYS - 2).await;

@@ -2,10 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Place, TOKEN, USERS, start, world};
+use crate::standstill::Stopwatch;
 
 #[tokio::test]
 async fn pages_in_a_browser_get_nothing_by_another_name_or_from_elsewhere() {
@@ -104,7 +105,7 @@ async fn huge_headers_and_bodies_are_refused() {
     assert_eq!(with_body(5000), 413);
     assert_eq!(with_body(100), 202);
     // One that says how large it is is not waited for.
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for length in ["5000", "99999999999999"] {
         let head = "POST /api/jobs/users/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         let answer = asked.place.send(&format!("{head}Content-Length: {length}\r\n\r\n"));
@@ -118,7 +119,7 @@ async fn huge_headers_and_bodies_are_refused() {
 async fn slow_clients_are_let_go_and_others_get_their_place() {
     let world = world(&[("users", USERS)]).await;
     let asked = start(&world, "a", &[]);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     // All places and more, by clients that never end their request.
     let mut slow: Vec<_> = (0..80).map(|_| asked.place.connect().unwrap()).collect();
     slow.iter_mut().for_each(|client| client.write_all(b"GET /metrics HTTP/1.1\r\nHost: loc").unwrap());
@@ -137,7 +138,7 @@ async fn slow_clients_are_let_go_and_others_get_their_place() {
     idle.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     // A body that does not come is not waited for, either.
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let head =
         "POST /api/jobs/users/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n";
     let answer = asked.place.send(head);

@@ -189,7 +189,7 @@ async fn ready_is_who_has_a_schedule_and_a_redis_that_answers() {
 #[tokio::test]
 async fn who_watches_sees_the_drain_and_then_nobody_answers() {
     let world = world(&[("stuck", crate::daemon::STUCK)]).await;
-    let mut asked = start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "3s")]);
+    let mut asked = start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "1m")]);
     crate::daemon::stuck(&world).await;
     asked.daemon.signal("TERM");
     asked.daemon.until("STOPPING=1");
@@ -198,6 +198,8 @@ async fn who_watches_sees_the_drain_and_then_nobody_answers() {
     assert_eq!(asked.place.get("/healthz").status, 200);
     assert_eq!(asked.place.metric("warmd_running{job_name=\"stuck\"}"), Some(1.0));
     assert_eq!(asked.place.run("stuck").status, 503);
+    // Once more, and it does not wait for the run.
+    asked.daemon.signal("TERM");
     assert_eq!(asked.daemon.ended(), Some(1));
     assert!(asked.place.connect().is_err());
 }

@@ -4,13 +4,14 @@ use std::{
     collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{USERS, health::OFTEN, start, world};
 use crate::{
     cli::write_job,
     daemon::{eventually, records, until},
+    standstill::Stopwatch,
 };
 
 /// As docs/monitoring.md says.
@@ -83,7 +84,7 @@ async fn two_hundred_jobs_have_the_series_that_the_manual_says_and_are_scraped_i
     eventually("looks at all", async || (0..200).step_by(2).all(|nth| seen(nth) == Some(1.0))).await;
     let mut took = Vec::new();
     for _ in 0..20 {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let scrape = asked.place.get("/metrics").body;
         took.push(begun.elapsed());
         // Those that never ran have no last run, and no keys.

@@ -169,7 +169,7 @@ impl Place {
     }
 
     /// The value of one series.
-    fn metric(&self, series: &str) -> Option<f64> {
+    pub fn metric(&self, series: &str) -> Option<f64> {
         let scrape = self.get("/metrics").body;
         let value = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().unwrap())

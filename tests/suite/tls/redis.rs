@@ -14,8 +14,7 @@ async fn redis_is_believed_when_its_certificate_is_and_each_reason_not_to_is_tol
     let (authority, other) = (Authority::new("The authority"), Authority::new("Another authority"));
     let server = servers::redis_with_tls(&authority).await;
     let world = world().await;
-    let administrator = ::redis::Client::open(server.administrator.as_str()).unwrap();
-    let mut administrator = administrator.get_multiplexed_async_connection().await.unwrap();
+    let mut administrator = servers::redis_client(&server.administrator).await;
     let mut command = async |words: &[&str]| {
         ::redis::cmd(words[0]).arg(&words[1..]).query_async::<::redis::Value>(&mut administrator).await.unwrap();
     };

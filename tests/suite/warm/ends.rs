@@ -16,6 +16,7 @@ use warmd::{
 use super::USERS;
 use crate::{
     servers,
+    standstill::undisturbed,
     world::{World, secret, server},
 };
 
@@ -33,16 +34,19 @@ async fn a_redis_user_without_rights_is_told_in_the_servers_words() {
 
 #[tokio::test]
 async fn a_statement_that_outlives_the_run_is_a_timeout_of_the_run() {
-    let database = servers::postgres().await;
-    servers::execute(&database.url, crate::world::SHOP).await;
-    let world = World::on(database).await;
-    let text = USERS.replace("name, score FROM users", "pg_sleep(30)::text AS slept FROM users")
-        + "[limits]\ntimeout = \"300ms\"\n";
-    let record = world.run(&world.job(&text)).await;
-    assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Timeout)), "{record:?}");
-    assert!(record.seconds < 5.0, "{record:?}");
-    // A statement that failed has cost the database its time all the same, and the targets were read before it.
-    assert!(record.database_seconds > 0.2 && record.rows == 5, "{record:?}");
+    undisturbed(async || {
+        let database = servers::postgres().await;
+        servers::execute(&database.url, crate::world::SHOP).await;
+        let world = World::on(database).await;
+        let text = USERS.replace("name, score FROM users", "pg_sleep(30)::text AS slept FROM users")
+            + "[limits]\ntimeout = \"300ms\"\n";
+        let record = world.run(&world.job(&text)).await;
+        assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Timeout)), "{record:?}");
+        assert!(record.seconds < 5.0, "{record:?}");
+        // A statement that failed has cost the database its time all the same, and the targets were read before it.
+        assert!(record.database_seconds > 0.2 && record.rows == 5, "{record:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

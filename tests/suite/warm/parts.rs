@@ -36,7 +36,7 @@ events = [ {{ sql = """{sql}""", connections = {connections} }} ]
     ))
 }
 
-async fn shop() -> World {
+pub(super) async fn shop() -> World {
     let database = servers::postgres().await;
     execute(&database.url, SHOP).await;
     World::on(database).await
@@ -48,7 +48,7 @@ async fn ran(world: &World, job: &Arc<Job>) -> Record {
     record
 }
 
-async fn dump(world: &World) -> Vec<(String, String)> {
+pub(super) async fn dump(world: &World) -> Vec<(String, String)> {
     let mut dump = Vec::new();
     for key in world.keys().await {
         dump.push((key.clone(), world.get(&key).await.unwrap()));
@@ -139,16 +139,16 @@ async fn a_mistake_has_the_same_place_with_any_number_of_connections() {
 }
 
 /// Events that are not to be had before a lock is let go.
-const HELD: &str = "SELECT user_id, product_id FROM sales, (SELECT pg_advisory_xact_lock_shared(7)) AS held";
+pub(super) const HELD: &str = "SELECT user_id, product_id FROM sales, (SELECT pg_advisory_xact_lock_shared(7)) AS held";
 
 /// Sessions of warmd's that wait for the lock.
-async fn waiting(world: &World) -> i64 {
+pub(super) async fn waiting(world: &World) -> i64 {
     let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     servers::number(&world.database.url, sql).await.unwrap()
 }
 
-async fn lock(world: &World) -> PgConnection {
+pub(super) async fn lock(world: &World) -> PgConnection {
     let mut holder = PgConnection::connect(&world.database.url).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     holder
@@ -220,4 +220,32 @@ async fn each_part_is_a_statement_for_the_quota() {
     assert_eq!(ran(&world, &job).await.queries, 4);
     // Three wait for a quarter of a second each.
     assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn target_lists_are_read_at_once_and_a_mistake_in_one_does_not_wait_for_the_others() {
+    let world = shop().await;
+    let held = "SELECT id FROM users, (SELECT pg_advisory_xact_lock_shared(7)) AS held";
+    let job = |category: &str| {
+        world.job(&format!(
+            "key = \"{{user_id}}:{{category}}\"\nttl = \"1h\"\n[targets]\nuser_id = {{ sql = \"{held}\" }}\n\
+             category = {{ sql = \"{category}\" }}\n[query]\n\
+             sql = \"SELECT id AS user_id, category, name FROM users, \
+             (SELECT DISTINCT category FROM products) AS c WHERE id IN (:user_id) AND category IN (:category)\"\n"
+        ))
+    };
+    let holder = lock(&world).await;
+    let record = world.run(&job("SELECT kategorie FROM products")).await;
+    let error = record.first_error.unwrap();
+    assert!(record.outcome == Outcome::Failed && error.contains("column \"kategorie\" does not exist"), "{error}");
+    eventually("the other list's end", async || waiting(&world).await == 0).await;
+
+    let categories = held.replace("id FROM users", "DISTINCT category FROM products");
+    let both = async {
+        eventually("both lists", async || waiting(&world).await == 2).await;
+        holder.close().await.unwrap();
+    };
+    let job = job(&categories);
+    let (record, ()) = tokio::join!(world.run(&job), both);
+    assert_eq!((record.outcome, record.counts.written), (Outcome::Ok, 10));
 }
