@@ -294,3 +294,16 @@ fn refusal(sql: &Sql, why: &str) -> Failure {
     let (line, column) = sql.origin.start;
     Failure { cause: Cause::Statement, message: format!("{}:{line}:{column}: {why}", sql.origin.file.display()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_try_again_do_not_keep_step() {
+        let pauses = || delays().collect::<Vec<_>>();
+        let (some, others) = (pauses(), pauses());
+        assert_eq!((some.len(), others.len()), (5, 5));
+        assert!(some.iter().zip(&others).all(|(one, other)| one != other), "{some:?} {others:?}");
+    }
+}
