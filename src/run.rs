@@ -13,7 +13,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -163,6 +163,8 @@ struct Run<'r> {
     sample: Sample,
     /// Nearly all keys of the last batch were.
     mostly_absent: AtomicBool,
+    /// Batches that are on their way to Redis.
+    writing: AtomicUsize,
 }
 
 /// Runs a job once and tells what happened. `meter` may be read meanwhile.
@@ -210,6 +212,7 @@ pub async fn run(job: &Arc<Job>, around: &Surroundings, request: &Request, meter
         usefulness: Usefulness::default(),
         sample: Sample::default(),
         mostly_absent: AtomicBool::new(false),
+        writing: AtomicUsize::new(0),
     };
     let span = traces::run(job, request.trigger);
     // On the heap: what awaits this has a layout that the compiler can still compute.
@@ -250,7 +253,7 @@ impl Run<'_> {
             () = self.watch_load() => return Ok(()),
             result = &mut batches => match result {
                 // The server ended the statement at the run's time limit, a moment before the clock here did.
-                Err(_) if self.reader.time_is_over() => {}
+                Err(Failure { cause: Cause::Statement, .. }) if self.reader.time_is_over() => {}
                 result => return result,
             },
             () = stop.lease_lost.cancelled() => {
@@ -271,9 +274,8 @@ impl Run<'_> {
         let (batches, mut received) = mpsc::channel(2);
         let concurrency = self.job.limits.concurrency.get() as usize;
         let feed = self.feed(batches);
-        // A failed batch ends the run; what is under way beside it is dropped, and found missing by the next run.
+        let mut under_way = FuturesUnordered::new();
         let work = async {
-            let mut under_way = FuturesUnordered::new();
             loop {
                 tokio::select! {
                     Some(batch) = received.recv(), if under_way.len() < concurrency => {
@@ -291,7 +293,14 @@ impl Run<'_> {
             self.meter.complete.store(!self.stop.is_cancelled(), Ordering::Relaxed);
             Ok(())
         };
-        tokio::try_join!(feed, work).map(|_| ())
+        let ending = tokio::try_join!(feed, work).map(|_| ());
+        if ending.is_err() {
+            // What fails ends the run. What is being written will be there, and is counted; the rest of what is under way is
+            // dropped, and found missing by the next run.
+            self.stop.cancel();
+            while self.writing.load(Ordering::Relaxed) > 0 && under_way.next().await.is_some() {}
+        }
+        ending
     }
 
     /// Finds the work and sends it in batches.

@@ -345,7 +345,10 @@ impl Run<'_> {
             let most = self.job.limits.max_bytes.map_or(0, NonZeroU64::get);
             self.refuse(Cause::MaxBytes, format!("the values have more bytes than `limits.max_bytes` = {most}"));
         }
-        self.ask(Question::Write, || self.around.store.write(fitting)).await
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        let written = self.ask(Question::Write, || self.around.store.write(fitting)).await;
+        self.writing.fetch_sub(1, Ordering::Relaxed);
+        written
     }
 
     fn count(&self, entry: &Entry, written: Written) {
