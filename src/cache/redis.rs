@@ -1,6 +1,7 @@
 //! Redis through one multiplexed connection that mends itself.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -146,10 +147,25 @@ impl RedisStore {
     /// Sends a pipeline. After a break the first call always fails, so that one is tried again; every command that we
     /// send may be sent twice.
     pub(super) async fn send<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
+        self.send_within(pipeline, None).await
+    }
+
+    /// The same for who has less patience with an answer than the settings.
+    pub(super) async fn send_within<T: redis::FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+        patience: Option<Duration>,
+    ) -> Result<T, Error> {
         let attempt = || {
             let (number, mut connection) = self.link.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
             async move {
-                let answer = pipeline.query_async(&mut connection).await;
+                let answer = pipeline.query_async(&mut connection);
+                let answer = match patience {
+                    None => answer.await,
+                    Some(patience) => tokio::time::timeout(patience, answer)
+                        .await
+                        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())),
+                };
                 if answer.as_ref().is_err_and(RedisError::is_timeout) {
                     self.give_up(number);
                 }
