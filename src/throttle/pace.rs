@@ -116,7 +116,9 @@ struct State {
     allowed: u32,
     /// Slots that are to go when their batches end.
     owed: u32,
-    slow_in_a_row: HashMap<Strain, u32>,
+    /// Each to what was asked after the one before had come, and when the last of them came: a moment in which nothing
+    /// goes on makes all slow that is under way.
+    slow_in_a_row: HashMap<Strain, (u32, Instant)>,
     /// The last step down or up, or the last slow answer.
     since: Instant,
     /// When it was last halved: answers to what was asked before say nothing new.
@@ -166,13 +168,16 @@ impl Pace {
         let now = Instant::now();
         let mut state = self.state();
         let slow = self.usual.is_slow((strain, statement), took, now, state.reduced.is_none());
-        let in_a_row = state.slow_in_a_row.entry(strain).or_default();
-        *in_a_row = if slow { *in_a_row + 1 } else { 0 };
-        let in_a_row = *in_a_row;
         if !slow {
+            state.slow_in_a_row.remove(&strain);
             self.recover(&mut state, now);
             return;
         }
+        let (in_a_row, last) = state.slow_in_a_row.entry(strain).or_insert((0, asked));
+        if asked >= *last {
+            (*in_a_row, *last) = (*in_a_row + 1, now);
+        }
+        let in_a_row = *in_a_row;
         state.since = now;
         if state.allowed == 0 {
             state.rest = took.min(LONGEST);
@@ -294,11 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_what_was_asked_before_a_halving_do_not_halve_again() {
+    fn answers_that_one_moment_made_slow_count_as_one() {
         let pace = learned(8);
         let asked = Instant::now();
         (0..6).for_each(|_| pace.answered(Strain::Database, 1, asked, SLOW_ANSWER));
+        assert_eq!(pace.allowed(), 8);
+        pace.answer(SLOW_ANSWER);
         assert_eq!(pace.allowed(), 4);
+        (0..6).for_each(|_| pace.answered(Strain::Database, 1, asked, SLOW_ANSWER));
+        assert_eq!(pace.allowed(), 4, "what was asked before a halving does not halve again");
     }
 
     #[test]
