@@ -17,7 +17,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::Serialize;
-use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -159,14 +159,18 @@ impl Monitor {
         self.change(change, &scheduler);
         let monitor = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut looked: Option<Instant> = None;
             loop {
-                let mut interval = tokio::time::interval(monitor.0.state().settings.interval.0);
-                interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                loop {
-                    tokio::select! {
-                        _ = interval.tick() => monitor.look(&scheduler.deployment()).await,
-                        () = monitor.0.changed.notified() => break,
+                let interval = monitor.0.state().settings.interval.0;
+                // Also after a reload: two looks in a row must not see the same moment.
+                let next = looked.map_or_else(Instant::now, |looked| looked + interval);
+                tokio::select! {
+                    () = tokio::time::sleep_until(next) => {
+                        looked = Some(Instant::now());
+                        monitor.look(&scheduler.deployment()).await;
                     }
+                    // The interval may be another.
+                    () = monitor.0.changed.notified() => {}
                 }
             }
         }))
