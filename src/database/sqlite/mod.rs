@@ -135,7 +135,7 @@ impl Session {
             let no_value = || Error::data(format!("parameter :{}: has no value", bind.name));
             values.push(bound(bind.value.ok_or_else(no_value)?));
         }
-        let (columns, declared) = self.begin(&rendered, until, true).await?;
+        let (columns, declared) = self.begin(&rendered, limit, until, true).await?;
         let sql = rendered.sql;
         Ok(Rows::new(columns, limit, move |outbox| async move {
             let fetched = self.work(move |connection| {
@@ -144,9 +144,7 @@ impl Session {
                 fetched.and(ended)
             });
             fetched.await?.map_err(|error| match error.sqlite_error_code() {
-                Some(ErrorCode::OperationInterrupted) => {
-                    Error::time_limit(format!("interrupted by the time limit of {} ms", limit.as_millis()))
-                }
+                Some(ErrorCode::OperationInterrupted) => interrupted(limit),
                 _ => Error::running(&error, &self.place),
             })
         }))
@@ -154,7 +152,7 @@ impl Session {
 
     pub async fn prepare(&mut self, statement: &Statement, limit: Duration) -> Result<Vec<String>, Error> {
         let rendered = statement.render(None, &HashMap::new())?;
-        let (columns, _) = self.begin(&rendered, Instant::now().checked_add(limit), false).await?;
+        let (columns, _) = self.begin(&rendered, limit, Instant::now().checked_add(limit), false).await?;
         self.roll_back().await?;
         Ok(columns)
     }
@@ -164,6 +162,7 @@ impl Session {
     async fn begin(
         &mut self,
         rendered: &Rendered<'_>,
+        limit: Duration,
         until: Option<Instant>,
         runs: bool,
     ) -> Result<(Vec<String>, Arc<[Declared]>), Error> {
@@ -178,7 +177,10 @@ impl Session {
             Ok((named, declared.collect()))
         };
         let begun: Result<(Vec<_>, _), rusqlite::Error> = self.work(begin).await?;
-        let begun = begun.map_err(|error| Error::statement(&error, &self.place, rendered, 0));
+        let begun = begun.map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => interrupted(limit),
+            _ => Error::statement(&error, &self.place, rendered, 0),
+        });
         let checked = begun.and_then(|(columns, declared)| {
             rendered.refuse_without_rows(&columns, runs)?;
             Ok((rows::distinct(columns)?, declared))
@@ -209,6 +211,10 @@ impl Session {
         self.connection = Some(connection);
         Ok(done)
     }
+}
+
+fn interrupted(limit: Duration) -> Error {
+    Error::time_limit(format!("interrupted by the time limit of {} ms", limit.as_millis()))
 }
 
 fn crashed(place: &str) -> Error {
