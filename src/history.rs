@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable as _};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row,
@@ -215,10 +215,13 @@ impl History {
         })
     }
 
-    /// The newest tick of a job that has a record.
-    pub async fn last_scheduled(&self, job: &str) -> anyhow::Result<Option<DateTime<Utc>>> {
-        // Runs by hand stand between those of the schedule.
-        Ok(self.newest(Some(job), 100).await?.into_iter().filter_map(|record| record.scheduled).max())
+    /// The moment up to which the ticks of a job have had their runs; `None` when there is no record of any.
+    pub async fn done_until(&self, job: &str) -> anyhow::Result<Option<DateTime<Utc>>> {
+        // Between them stand runs by hand.
+        let records = self.newest(Some(job), 100).await?;
+        let done = records.iter().filter(|record| record.ends_its_tick()).filter_map(|record| record.scheduled).max();
+        let oldest = records.iter().filter_map(|record| record.scheduled).min();
+        Ok(done.or(oldest.map(|oldest| oldest - TimeDelta::seconds(1))))
     }
 
     /// Removes records that are older.

@@ -104,7 +104,10 @@ pub(super) async fn run(global: &Global, _: &Options) -> Result<ExitCode, Abort>
         }
     };
     tracing::info!("{reason}: runs end at their next batch, at the latest in {grace:.0?}");
-    systemd::stopping(&format!("stopping: {}", scheduler.status()));
+    let status = scheduler.status();
+    // Before anybody is told: whoever asks then finds that it is so.
+    scheduler.stop();
+    systemd::stopping(&format!("stopping: {status}"));
     let dropped = tokio::select! {
         dropped = scheduler.drain(pulse, grace) => dropped,
         reason = stops.next() => {

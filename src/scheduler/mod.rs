@@ -109,6 +109,8 @@ struct Active {
     /// The newest tick that found a run of this one going: recorded as missed, so nobody is to run it.
     missed: Option<DateTime<Utc>>,
     phase: Phase,
+    /// Its run has ended; the lease is given back, and the record is kept. A newer tick need not wait for that.
+    ended: bool,
     /// A newer tick has taken the place of the one that waits.
     renewed: Arc<Notify>,
 }
@@ -219,14 +221,15 @@ impl Scheduler {
         let deployment = Arc::clone(&state.deployment);
         let skipped = match state.active.get_mut(&name) {
             None => {
-                let active = Active { tick, missed: None, phase: Phase::Claiming, renewed: Arc::default() };
+                let active =
+                    Active { tick, missed: None, phase: Phase::Claiming, ended: false, renewed: Arc::default() };
                 state.active.insert(name.clone(), active);
                 self.0.tasks.spawn(tick::live(self.clone(), name));
                 return;
             }
             // What is due already is as good as a run in the place of an old tick.
             Some(_) if again => None,
-            Some(Active { phase: Phase::Running { since, .. }, missed, .. }) => {
+            Some(Active { phase: Phase::Running { since, .. }, ended: false, missed, .. }) => {
                 *missed = Some(at);
                 let why = format!("the run before has been going since {}", since.format("%Y-%m-%d %H:%M:%S UTC"));
                 Some((at, Cause::Overlap, why))
@@ -292,10 +295,15 @@ impl Scheduler {
         self.0.changed.notified().await;
     }
 
-    /// No new runs; those that go end at their next batch. After `grace`, they are dropped where they stand. Gives the
-    /// jobs for which that was necessary.
-    pub async fn drain(&self, mut pulse: Pulse, grace: Duration) -> Vec<String> {
+    /// No new runs; those that go end at their next batch.
+    pub fn stop(&self) {
         self.0.shutdown.cancel();
+    }
+
+    /// Waits for the runs to end. After `grace`, they are dropped where they stand. Gives the jobs for which that was
+    /// necessary.
+    pub async fn drain(&self, mut pulse: Pulse, grace: Duration) -> Vec<String> {
+        self.stop();
         pulse.0.stop().await;
         self.0.tasks.close();
         let mut dropped = Vec::new();

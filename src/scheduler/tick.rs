@@ -132,9 +132,8 @@ async fn granted(
     });
     let record = record.await;
     let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
-    let is_over = !is_out_of_reach && record.outcome != Outcome::Interrupted;
-    let missed = inner.state().active.get(&job.name).and_then(|active| active.missed);
-    let newest = missed.map_or(tick, |missed| missed.max(tick));
+    let newest = scheduler.end(&job.name).map_or(tick, |missed| missed.max(tick));
+    let is_over = record.ends_its_tick();
     let done = is_over.then(|| done(job, &lease, tick..=newest, started.elapsed())).flatten();
     conclude(scheduler, deployment, &record, lease, done).await;
     if record.outcome == Outcome::Interrupted && !inner.shutdown.is_cancelled() {
@@ -301,7 +300,7 @@ async fn seen_before(
     }
     // Redis may have been emptied since, or be none.
     let recorded = match &deployment.history {
-        Some(history) => history.last_scheduled(&job.name).await.unwrap_or_default(),
+        Some(history) => history.done_until(&job.name).await.unwrap_or_default(),
         None => None,
     };
     // Another daemon may have begun within the same second, and have a tick in it.
@@ -332,9 +331,18 @@ impl Scheduler {
             _ => true,
         };
         active.phase = phase;
+        active.ended = false;
         drop(state);
         self.0.changed.notify_one();
         is_news
+    }
+
+    /// A run has ended: the newest tick that it has made miss its own. From now on, a tick takes its place.
+    fn end(&self, name: &str) -> Option<DateTime<Utc>> {
+        let mut state = self.0.state();
+        let active = state.active.get_mut(name)?;
+        active.ended = true;
+        active.missed
     }
 }
 
