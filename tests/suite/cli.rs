@@ -10,13 +10,14 @@ use std::{
 use chrono::Datelike as _;
 use serde_json::Value;
 
-use crate::{servers, world::World};
+use crate::{servers, standstill, world::World};
 
 const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\n[targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
                      [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n";
 
 /// warmd with the world's servers and jobs, and a history of its own.
 pub fn warmd(world: &World, arguments: &[&str]) -> Command {
+    standstill::step();
     let mut command = Command::new(env!("CARGO_BIN_EXE_warmd"));
     command
         .args(arguments)
@@ -111,15 +112,15 @@ async fn a_killed_run_is_finished_by_the_next_which_writes_only_the_rest() {
     let job = |limits: &str| {
         format!("key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{many}\"\n[limits]\nbatch = 50\n{limits}")
     };
-    write_job(&world, "many.toml", &job("keys_per_second = 2000"));
+    write_job(&world, "many.toml", &job("keys_per_second = 200"));
     let mut child = warmd(&world, &["warm"]).stdout(Stdio::null()).spawn().unwrap();
-    while world.keys().await.len() < 500 {
+    while world.keys().await.len() < 100 {
         tokio::task::yield_now().await;
     }
     child.kill().unwrap();
     child.wait().unwrap();
     let written = world.keys().await.len() as u64;
-    assert!((500..3000).contains(&written), "{written}");
+    assert!((100..3000).contains(&written), "{written}");
     write_job(&world, "many.toml", &job(""));
     // The lease of the killed one is still there, and is waited for.
     assert_eq!(world.redis_command::<i64>(&["EXISTS", "t:warmd:{many}:lease"]).await, 1);
@@ -283,7 +284,10 @@ async fn the_demo_warms_the_shipped_jobs_and_leaves_what_it_was_told_to_keep() {
     let demo = |path: &str, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_warmd"));
         command.arg("demo").args(arguments).env("PATH", path).env("TMPDIR", &temporary).env("HOME", folder.path());
-        told(command.output().unwrap())
+        let (code, out, err) = told(command.output().unwrap());
+        // On a busy machine a run may rightly say that it backed off.
+        let err: String = err.split_inclusive('\n').filter(|line| !line.contains(": backed off for ")).collect();
+        (code, out, err)
     };
     let (code, out, err) = demo("/nowhere", &["--keep", kept.to_str().unwrap()]);
     assert_eq!((code, err.as_str()), (Some(0), ""));

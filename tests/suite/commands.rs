@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{run, warmd, write_job},
+    daemon::eventually,
     http::{USERS, start},
     servers,
     world::World,
@@ -214,7 +215,7 @@ async fn what_is_printed_for_programs_has_the_members_that_are_described_and_no_
     check(&mut warm, &["warm", "--json"], 0);
     // Reads are looked at only once a key is a few seconds old.
     let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:p:1:a"]).await >= 4;
-    crate::daemon::eventually("some age", idle).await;
+    eventually("some age", idle).await;
     check(&mut warm, &["warm", "--json"], 0);
     warm.all_seen("warm", &[]);
 
@@ -236,6 +237,7 @@ async fn what_is_printed_for_programs_has_the_members_that_are_described_and_no_
     wait.all_seen("wait", &[]);
 
     let asked = start(&world, "a", &[]);
+    eventually("ready", async || asked.place.get("/readyz").status == 200).await;
     let mut status = Described::of("status");
     check(&mut status, &["status", "--json", "--url", &asked.url()], 0);
     world.redis.server.kill();

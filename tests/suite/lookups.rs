@@ -96,7 +96,10 @@ async fn all_that_is_looked_up_for_a_run_is_counted_as_its_own() {
 
 #[tokio::test]
 async fn a_run_that_goes_on_over_a_reload_is_nobody_else() {
-    let world = http::world(&[("slow", &slow("schedule = \"0 0 1 1 *\"\ncatch_up = \"none\""))]).await;
+    let slow = slow("schedule = \"0 0 1 1 *\"\ncatch_up = \"none\"");
+    // Twenty seconds, for a reload and four looks.
+    let slower = slow.replace("keys_per_second = 200", "keys_per_second = 100");
+    let world = http::world(&[("slow", &slower)]).await;
     let asked = http::start(&world, "a", &[OFTEN]);
     assert_eq!(asked.place.run("slow").status, 202);
     eventually("the run", async || world.keys().await.len() >= 20).await;

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     cli::{run, warmd, write_job},
+    daemon::eventually,
     http::{USERS, start},
     world::World,
 };
@@ -43,6 +44,7 @@ async fn who_closes_the_pipe_ends_nothing_and_changes_no_exit_code() {
     write_job(&world, "users.toml", USERS);
     assert_eq!(run(&world, &["warm"]).0, Some(0));
     let asked = start(&world, "a", &[]);
+    eventually("ready", async || asked.place.get("/readyz").status == 200).await;
     for (arguments, code) in commands(&asked.url()) {
         let command = || -> Command { warmd(&world, &arguments) };
         let output = command().stdout(closed()).stderr(Stdio::piped()).output().unwrap();

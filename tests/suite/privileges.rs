@@ -13,10 +13,13 @@ use serde_json::Value;
 
 use crate::{
     cli::{warmd, write_job},
-    daemon::{Daemon, SHORT_LEASE, eventually},
+    daemon::{Daemon, eventually},
     servers::{self, TestDatabase, execute, try_execute},
     world::World,
 };
+
+/// Long enough for a busy machine to renew it in time, short enough for a run of two seconds to renew it at all.
+const LEASE: (&str, &str) = ("WARMD__SCHEDULER__LEASE", "5s");
 
 const MANUAL: &str = include_str!("../../docs/operations.md");
 
@@ -78,7 +81,7 @@ type Variables<'v> = &'v [(&'v str, &'v str)];
 /// What warmd says when it is not content.
 fn complaint(world: &World, arguments: &[&str], variables: Variables<'_>) -> Option<String> {
     // Where a right is missing, nobody gives it back.
-    let output = warmd(world, arguments).envs([SHORT_LEASE]).envs(variables.iter().copied()).output().unwrap();
+    let output = warmd(world, arguments).envs([LEASE]).envs(variables.iter().copied()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     // That the machine is busy is no complaint.
     let said: String = said.split_inclusive('\n').filter(|line| !line.contains(": backed off for ")).collect();
@@ -98,8 +101,8 @@ async fn does_everything(world: &World, variables: Variables<'_>) {
     assert_eq!(runs.len(), 4);
     assert!(runs.iter().all(|run| run["outcome"] == "ok" && run["written"].as_i64() > Some(0)), "{json:#}");
     let summary = runs.iter().find(|run| run["job"] == "summary").unwrap();
-    assert!(summary["seconds"].as_f64() > Some(1.0), "too short to renew a lease of three seconds: {summary:#}");
-    let daemon = Daemon::start(world, "daemon", &[variables, &[SHORT_LEASE]].concat()).ready();
+    assert!(summary["seconds"].as_f64() > Some(1.7), "too short to renew a lease of five seconds: {summary:#}");
+    let daemon = Daemon::start(world, "daemon", &[variables, &[LEASE]].concat()).ready();
     let ticked = async || {
         let output = warmd(world, &["history", "--json"]).envs(variables.iter().copied()).output().unwrap();
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -108,8 +111,9 @@ async fn does_everything(world: &World, variables: Variables<'_>) {
     eventually("a tick", ticked).await;
     assert_eq!(daemon.stop(), Some(0));
     let log = fs::read_to_string(world.folder().join("daemon.log")).unwrap();
-    // A run that was going when it was told to stop is no complaint.
-    let complaints: Vec<&str> = log.lines().filter(|line| !line.contains("interrupted")).collect();
+    // A run that was going when it was told to stop is no complaint, nor is that a busy machine misses a tick.
+    let is_complaint = |line: &&str| !line.contains("interrupted") && !line.contains(" is missed: ");
+    let complaints: Vec<&str> = log.lines().filter(is_complaint).collect();
     assert_eq!(complaints, [""; 0]);
 }
 

@@ -16,7 +16,10 @@ mod supervisor;
 
 pub use authority::{Authority, Certificate};
 pub use supervisor::{Server, unprivileged};
+
 use supervisor::{newest_postgres, on_free_port, own_folder, path, supervise, wait_until};
+
+use crate::standstill;
 
 const SET_UP_POSTGRES: &str = r#"
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync &&
@@ -104,6 +107,7 @@ pub async fn durable_redis() -> TestRedis {
 /// A plain connection to a Redis, as any application has, but for its patience: half a second is the driver's, which a busy
 /// machine may need.
 pub async fn redis_client(url: &str) -> ::redis::aio::MultiplexedConnection {
+    standstill::step();
     let patience = ::redis::AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(60)))
         .set_response_timeout(Some(Duration::from_secs(60)));
@@ -170,6 +174,7 @@ pub async fn execute(url: &str, sql: &str) {
 
 /// The same, where it may fail.
 pub async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
+    standstill::step();
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     match url.split_once(':').unwrap().0 {
         "postgres" => _ = sql.execute(&mut sqlx::PgConnection::connect(url).await?).await?,
@@ -182,6 +187,7 @@ pub async fn try_execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
 
 /// The number that a statement gives.
 pub async fn number(url: &str, sql: &str) -> Result<i64, sqlx::Error> {
+    standstill::step();
     let sql = AssertSqlSafe(sql.to_owned());
     match url.split_once(':').unwrap().0 {
         "postgres" => sqlx::query_scalar(sql).fetch_one(&mut sqlx::PgConnection::connect(url).await?).await,

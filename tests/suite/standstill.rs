@@ -1,6 +1,8 @@
 //! How long the machine stood still: a test times the program, not a machine that is paused or gives its time to others.
+//! And tests that come late on purpose, which finds those that count on being quick.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     panic::{AssertUnwindSafe, resume_unwind},
     sync::{
         LazyLock,
@@ -79,17 +81,38 @@ impl Stopwatch {
     }
 }
 
-/// Does a test that counts on moments of the clock. When it fails and the machine stood still meanwhile, and only then, it
-/// is done once more.
+/// What a test panics with that came too late: what it was about to disturb was over, so that nothing of the program
+/// was tested.
+pub struct Late;
+
+/// Does a test that counts on moments of the clock. It is done once more when it fails and the machine stood still
+/// meanwhile, or when it came too late, which is no failure of the program; and only then.
 pub async fn undisturbed(test: impl AsyncFn()) {
     for _ in 1..ATTEMPTS {
         let watch = Stopwatch::start();
         let Err(panic) = AssertUnwindSafe(test()).catch_unwind().await else { return };
         let stood = watch.stood();
-        if stood.is_zero() {
+        if panic.is::<Late>() {
+            eprintln!("once more: it came too late");
+        } else if stood.is_zero() {
             resume_unwind(panic);
+        } else {
+            eprintln!("once more: the machine stood still for {stood:?}");
         }
-        eprintln!("once more: the machine stood still for {stood:?}");
     }
     test().await;
+}
+
+/// A step of a test that looks at the program or does something to it. With the variable WARMD_TEST_LATE, one in four
+/// comes late, by up to so many milliseconds, as on a machine with much to do; nothing may depend on that.
+pub fn step() {
+    static LATE: LazyLock<Option<u64>> = LazyLock::new(|| {
+        let text = std::env::var("WARMD_TEST_LATE").ok()?;
+        Some(text.parse().expect("milliseconds in WARMD_TEST_LATE"))
+    });
+    let Some(late) = *LATE else { return };
+    let chance = RandomState::new().hash_one(0);
+    if chance % 4 == 0 {
+        thread::sleep(Duration::from_millis(chance / 4 % late));
+    }
 }

@@ -41,16 +41,20 @@ async fn a_daemon_is_found_where_the_settings_say_that_it_listens() {
         let configured = asked.url().replace("http://", "");
         let by_settings = || {
             let output = warmd(&world, &["status"]).env("WARMD__HTTP__LISTEN", &configured).output().unwrap();
-            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
+            (output.status.code(), String::from_utf8(output.stdout).unwrap())
         };
-        let told = by_settings();
-        assert!(told.starts_with(&format!("{}: ready", asked.url())), "{told}");
+        // Redis may need longer for an answer than the daemon waits.
+        let is_ready = async || {
+            let (code, told) = by_settings();
+            code == Some(0) && told.starts_with(&format!("{}: ready", asked.url()))
+        };
+        eventually("ready", is_ready).await;
+        let told = by_settings().1;
         assert!(told.contains("\n users  idle   in "), "{told}");
         assert!(told.contains("  never  "), "{told}");
         // What is known of Redis may change between two questions.
         let first_line = |told: &str| told.lines().next().unwrap().to_owned();
-        let is_same = async || first_line(&by_settings()) == first_line(&status(&world, &asked, &[]).1);
+        let is_same = async || first_line(&by_settings().1) == first_line(&status(&world, &asked, &[]).1);
         eventually("the same by its name", is_same).await;
         assert_eq!(asked.daemon.stop(), Some(0));
     }
@@ -118,10 +122,9 @@ async fn what_answers_there_and_is_no_warmd_is_told() {
 
 #[tokio::test]
 async fn runs_failures_and_outages_are_shown_and_tell_the_exit_code() {
-    let slow = slow("").replace("< 2000", "< 1000");
-    let world = world(&[("users", USERS), ("broken", BROKEN), ("slow", &slow)]).await;
+    let world = world(&[("users", USERS), ("broken", BROKEN), ("slow", &slow(""))]).await;
     let asked = start(&world, "a", &[]);
-    assert_eq!(status(&world, &asked, &[]).0, Some(0), "nothing has failed yet");
+    eventually("well: nothing has failed yet", async || status(&world, &asked, &[]).0 == Some(0)).await;
     assert_eq!(asked.place.run("users").status, 202);
     assert_eq!(asked.place.run("broken").status, 202);
     let ended = async || {
@@ -161,8 +164,10 @@ async fn without_a_history_the_last_runs_are_those_of_the_process_and_others_are
         let variables: Vec<(&str, &str)> =
             off.iter().map(|rule| (rule.as_str(), "off")).chain([(name, value)]).collect();
         let asked = start(&world, "a", &variables);
-        let (code, page, err) = status(&world, &asked, &[]);
-        assert_eq!((code, err.as_str()), (Some(0), ""), "nothing is known to have failed: {page}");
+        let is_well = async || status(&world, &asked, &[]).0 == Some(0);
+        eventually("well: nothing is known to have failed", is_well).await;
+        let (_, page, err) = status(&world, &asked, &[]);
+        assert_eq!(err, "");
         assert!(page.matches("  unknown  ").count() == 3 && !page.contains("never"), "{page}");
         assert_eq!(page.contains("the history: "), error, "{page}");
         for job in ["users", "broken"] {
@@ -216,15 +221,15 @@ async fn the_share_that_was_read_is_that_of_the_newest_runs_together() {
 async fn a_tick_that_was_skipped_is_not_the_last_run() {
     let slow = slow("schedule = \"@every 1s\"\nrefresh = \"always\"").replace("< 2000", "< 500");
     let world = world(&[("slow", &slow)]).await;
-    let asked = start(&world, "a", &[]);
-    let job = || json(&world, &asked)["jobs"][0].clone();
-    eventually("a skipped tick after a run", async || {
-        let job = job();
-        job["last_run"]["outcome"] == "skipped" && job["reads"]["runs"].as_u64() > Some(0)
+    let asked = start(&world, "a", &[("WARMD__ALERTS__MISSED_TICK", "off")]);
+    eventually("a skipped tick after a run, and all is well", async || {
+        let told = json(&world, &asked);
+        let job = &told["jobs"][0];
+        let is_skipped = job["last_run"]["outcome"] == "skipped" && job["reads"]["runs"].as_u64() > Some(0);
+        is_skipped && told["well"] == true
     })
     .await;
-    let (code, page, _) = status(&world, &asked, &[]);
-    assert_eq!(code, Some(0), "{page}");
+    let (_, page, _) = status(&world, &asked, &[]);
     let line = page.lines().last().unwrap();
     assert!(line.starts_with(" slow ") && line.contains("  ok ") && !page.contains("skipped"), "{page}");
     assert_eq!(asked.daemon.stop(), Some(0));
@@ -241,18 +246,20 @@ async fn a_watch_into_a_pipe_writes_a_page_after_the_other_until_nobody_reads() 
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut objects = watch(&["--json"]);
-    let mut lines = BufReader::new(objects.stdout.take().unwrap()).lines();
-    for _ in 0..3 {
-        let told: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        assert_eq!((&told["version"], &told["well"]), (&1.into(), &true.into()));
-    }
-    drop(lines);
+    let lines = BufReader::new(objects.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let is_well = |line: &String| {
+        let told: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(told["version"], 1);
+        told["well"] == true
+    };
+    // Not each of them is, where Redis needs longer for an answer than the daemon waits.
+    assert_eq!(lines.take(100).filter(is_well).take(3).count(), 3);
     assert_eq!(objects.wait().unwrap().code(), Some(0), "a closed pipe ends it");
 
     let mut pages = watch(&[]);
     let mut lines = BufReader::new(pages.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let count = lines.by_ref().take(12).filter(|line| line.starts_with(&format!("{url}: ready"))).count();
-    assert!(count >= 2, "{count}");
+    let is_ready = |line: &String| line.starts_with(&format!("{url}: ready"));
+    assert_eq!(lines.by_ref().take(500).filter(is_ready).take(2).count(), 2);
     // A daemon that goes away is told, and asked on.
     asked.daemon.signal("TERM");
     asked.daemon.ended();

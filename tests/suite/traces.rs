@@ -16,6 +16,7 @@ use prost::Message as _;
 use crate::{
     cli::{warmd, write_job},
     daemon::{Daemon, eventually, until},
+    http::closed,
     standstill::Stopwatch,
     world::World,
 };
@@ -40,12 +41,41 @@ const USERS: &str = "key = \"user:{user_id}\"\nttl = \"10m\"\nrefresh = \"always
     [targets]\nuser_id = { sql = \"SELECT id FROM users\" }\n\
     [query]\nsql = \"SELECT id AS user_id, name FROM users WHERE id IN (:user_id)\"\n[limits]\nbatch = 2\n";
 
-/// Runs the jobs; what is said on stdout and on stderr.
-async fn warm(world: &World, variables: &[(&str, &str)]) -> String {
+/// How often the jobs are run for spans that are sent in time, at most.
+const ATTEMPTS: usize = 4;
+
+/// Runs the jobs; what is said on stdout and on stderr, and how long that takes.
+async fn warm(world: &World, variables: &[(&str, &str)]) -> (String, Duration) {
     let mut command = warmd(world, &["warm", "--json"]);
     command.envs(variables.iter().copied()).env("WARMD__LOG__LEVEL", "info");
+    let begun = Stopwatch::start();
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    let took = begun.elapsed();
+    (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), took)
+}
+
+/// Runs the jobs once more when the last spans were not sent in the second for which the end of the process waits. On a
+/// busy machine that is short.
+async fn in_time<T>(warm: impl AsyncFn() -> (String, T)) -> (String, T) {
+    for _ in 1..ATTEMPTS {
+        let (said, beside) = warm().await;
+        if !said.contains("the last spans were not sent") {
+            return (said, beside);
+        }
+    }
+    warm().await
+}
+
+/// Runs the jobs with a receiver, at this path; what is said, and what it gets.
+async fn received(world: &World, path: &str, variables: &[(&str, &str)]) -> (String, Requests) {
+    in_time(async || {
+        // Of its own, so that nothing is left of a run before.
+        let (url, kept) = receiver().await;
+        let endpoint = format!("{url}{path}");
+        let variables = [&[("WARMD__TRACES__ENDPOINT", endpoint.as_str())], variables].concat();
+        (warm(world, &variables).await.0, kept)
+    })
+    .await
 }
 
 fn spans(kept: &Requests) -> Vec<Span> {
@@ -67,8 +97,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 async fn a_run_is_one_trace_of_its_batches_their_statements_and_what_redis_is_asked() {
     let world = World::new().await;
     write_job(&world, "users.toml", USERS);
-    let (url, kept) = receiver().await;
-    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &url), ("WARMD__SCHEDULER__INSTANCE", "i1")]).await;
+    let (said, kept) = received(&world, "", &[("WARMD__SCHEDULER__INSTANCE", "i1")]).await;
     assert!(!said.contains("run{") && !said.contains("batch"), "the log has no spans: {said}");
     let spans = spans(&kept);
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
@@ -107,8 +136,7 @@ async fn a_run_is_one_trace_of_its_batches_their_statements_and_what_redis_is_as
 async fn a_run_that_fails_has_the_status_of_an_error_in_words() {
     let world = World::new().await;
     write_job(&world, "users.toml", &USERS.replace("FROM users WHERE", "FROM nowhere WHERE"));
-    let (url, kept) = receiver().await;
-    warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await;
+    let (_, kept) = received(&world, "", &[]).await;
     let spans = spans(&kept);
     let run = spans.iter().find(|span| span.name == "run users").unwrap();
     let status = run.status.as_ref().unwrap();
@@ -121,15 +149,15 @@ async fn a_run_that_fails_has_the_status_of_an_error_in_words() {
 async fn a_sample_is_of_whole_runs_and_a_receiver_that_is_away_costs_the_run_nothing() {
     let world = World::new().await;
     write_job(&world, "users.toml", USERS);
-    let (url, kept) = receiver().await;
-    warm(&world, &[("WARMD__TRACES__ENDPOINT", &url), ("WARMD__TRACES__SAMPLE", "0%")]).await;
+    let (_, kept) = received(&world, "", &[("WARMD__TRACES__SAMPLE", "0%")]).await;
     assert_eq!(spans(&kept), []);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("http://{closed}"))]).await;
+    let (_held, closed) = closed();
+    let url = format!("http://{closed}");
+    let (said, _) = in_time(async || warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await).await;
     assert!(said.contains("\"outcome\":\"ok\"") && said.contains("\"written\":5"), "{said}");
     let lost = format!("spans are lost, for now: the receiver at http://{closed}/v1/traces is out of reach");
     assert_eq!(said.matches(&lost).count(), 1, "{said}");
-    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", "localhost:4318")]).await;
+    let (said, _) = warm(&world, &[("WARMD__TRACES__ENDPOINT", "localhost:4318")]).await;
     assert!(said.contains("`traces.endpoint` is no URL of a web server"), "{said}");
 }
 
@@ -138,12 +166,10 @@ async fn an_endpoint_with_the_path_for_spans_is_taken_as_it_is_and_one_with_a_qu
     let world = World::new().await;
     write_job(&world, "users.toml", USERS);
     for path in ["/v1/traces", "/v1/traces/", "/"] {
-        let (url, kept) = receiver().await;
-        let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("{url}{path}"))]).await;
+        let (said, kept) = received(&world, path, &[]).await;
         assert!(spans(&kept).iter().any(|span| span.name == "run users"), "{path}: {said}");
     }
-    let (url, kept) = receiver().await;
-    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &format!("{url}/?token=geheim"))]).await;
+    let (said, kept) = received(&world, "/?token=geheim", &[]).await;
     assert!(said.contains("`traces.endpoint` has a query, and spans go to /v1/traces there"), "{said}");
     assert!(!said.contains("geheim") && spans(&kept).is_empty(), "{said}");
 }
@@ -190,16 +216,17 @@ async fn a_receiver_that_hangs_holds_up_the_end_of_the_process_for_a_second() {
     // Connections are taken by the system, and nobody answers.
     let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", hanging.local_addr().unwrap());
-    let begun = Stopwatch::start();
-    let said = warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await;
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}: {said}");
+    // Who waited for the receiver would do so for five seconds.
+    let most = Duration::from_millis(4500);
+    let (said, took) = warm(&world, &[("WARMD__TRACES__ENDPOINT", &url)]).await;
+    assert!(took < most, "{took:?}: {said}");
     assert!(said.contains("the last spans were not sent within 1 s"), "{said}");
     assert!(said.contains("\"written\":5"), "{said}");
     write_job(&world, "users.toml", &format!("schedule = \"@every 1s\"\n{USERS}"));
-    let daemon = Daemon::start(&world, "a", &[("WARMD__TRACES__ENDPOINT", &url)]).ready();
+    let mut daemon = Daemon::start(&world, "a", &[("WARMD__TRACES__ENDPOINT", &url)]).ready();
     until(&world, "a run", |records| records.len() >= 2).await;
+    daemon.signal("TERM");
     let begun = Stopwatch::start();
-    assert_eq!(daemon.stop(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
 }

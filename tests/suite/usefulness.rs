@@ -34,9 +34,10 @@ async fn world() -> World {
     world
 }
 
-/// As an application does. What nobody reads is idle for longer than Redis's clock is coarse by then.
+/// As an application does. What nobody reads, also what was written last, is idle for longer than Redis's clock is
+/// coarse by then.
 async fn read(world: &World, is_read: impl Fn(usize, &str) -> bool) {
-    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:1:garden"]).await;
+    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:1000:garden"]).await;
     eventually("some age", async || idle().await >= 4).await;
     let mut commands = redis::pipe();
     commands.cmd("PING").ignore();

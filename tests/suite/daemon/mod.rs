@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixDatagram,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -14,6 +15,7 @@ use warmd::cache::Ticks;
 
 use crate::{
     cli::{run, warmd},
+    standstill,
     world::World,
 };
 
@@ -151,6 +153,7 @@ impl Daemon {
     }
 
     pub fn signal(&self, name: &str) {
+        standstill::step();
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
@@ -189,6 +192,21 @@ pub fn records(world: &World) -> Vec<Value> {
     let mut records = history["runs"].as_array().unwrap().clone();
     records.reverse();
     records
+}
+
+/// Keeps everybody from writing to the history, until what it gives is called.
+pub fn lock_history(world: &World) -> impl FnOnce() + use<> {
+    let file = world.folder().join("state/history.db");
+    let mut locker = Command::new("sqlite3").arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut orders = locker.stdin.take().unwrap();
+    orders.write_all(b".timeout 10000\nBEGIN EXCLUSIVE;\nSELECT 'locked';\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(locker.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    assert_eq!(answer, "locked\n");
+    move || {
+        drop(orders);
+        locker.wait().unwrap();
+    }
 }
 
 /// Waits until it is so.

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
-
 use super::{Daemon, EVERY_SECOND, USERS, eventually, records, slow, tick, until, with};
 use crate::{
     cli::{warmd, write_job},
@@ -58,21 +56,21 @@ async fn a_running_run_ends_with_the_definition_it_began_with() {
 async fn reloads_without_end_lose_no_tick_and_repeat_none() {
     undisturbed(async || {
         let world = World::new().await;
-        write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
+        write_job(&world, "users.toml", &format!("schedule = \"@every 2s\"\nrefresh = \"always\"\n{USERS}"));
         let mut daemon = Daemon::start(&world, "a", &[]).ready();
         let begun = Instant::now();
         // The daemon looks for what is due twice a second: nearly every tick is found by a reload.
-        // It is told to stop between two ticks, for whose runs it would be an interruption.
-        let is_between_ticks = || (300..600).contains(&Utc::now().timestamp_subsec_millis());
-        while begun.elapsed() < Duration::from_secs(6) || !is_between_ticks() {
+        while begun.elapsed() < Duration::from_secs(10) {
             daemon.signal("HUP");
             daemon.until("READY=1");
         }
         assert_eq!(daemon.stop(), Some(0));
-        let records = records(&world);
+        let mut records = records(&world);
+        // The end may come in the middle of a run.
+        records.pop_if(|last| last["outcome"] == "interrupted");
         assert_eq!(with(&records, "outcome", "ok").len(), records.len(), "{records:#?}");
         let ticks: Vec<i64> = records.iter().map(|record| tick(record).timestamp()).collect();
-        assert!(ticks.len() >= 5 && ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
+        assert!(ticks.len() >= 4 && ticks.windows(2).all(|pair| pair[1] == pair[0] + 2), "{ticks:?}");
     })
     .await;
 }
@@ -86,9 +84,7 @@ async fn a_changed_job_is_what_the_next_tick_runs() {
     write_job(&world, "users.toml", &format!("{EVERY_SECOND}{}", USERS.replace("user:", "changed:")));
     daemon.signal("HUP");
     daemon.until("READY=1");
-    let count = records(&world).len();
-    until(&world, "two more runs", |records| records.len() >= count + 2).await;
-    assert!(world.keys().await.contains(&"t:changed:1".to_owned()), "{:?}", world.keys().await);
+    eventually("its keys", async || world.keys().await.contains(&"t:changed:1".to_owned())).await;
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -149,8 +145,7 @@ async fn a_reload_changes_what_is_logged_and_a_refused_one_does_not() {
     fs::write(&file, "[log]\nlevel = \"debug\"\n").unwrap();
     daemon.signal("HUP");
     daemon.until("READY=1");
-    daemon.until("last: users: ok");
-    daemon.until("last: users: ok");
-    assert!(log().contains("INFO users: ok") && log().contains("DEBUG"), "{}", log());
+    eventually("what was not logged before", async || log().contains("INFO users: ok") && log().contains("DEBUG"))
+        .await;
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -20,7 +20,8 @@ async fn a_run_that_does_not_end_within_the_grace_is_dropped_and_said_so() {
     stuck(&world).await;
     let begun = Stopwatch::start();
     assert_eq!(daemon.stop(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // The statement would take minutes.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let log = fs::read_to_string(world.folder().join("a.log")).unwrap();
     assert!(log.contains("did not end in 100ms and was dropped: stuck"), "{log}");
     let records = records(&world);
@@ -39,7 +40,8 @@ async fn a_second_signal_ends_the_daemon_at_once() {
     daemon.until("STOPPING=1");
     let begun = Stopwatch::start();
     assert_eq!(daemon.stop(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // The grace would be thirty seconds.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -87,11 +89,12 @@ async fn while_a_daemon_drains_no_run_begins() {
     write_job(&world, "users.toml", &format!("{EVERY_SECOND}{USERS}"));
     let mut daemon = Daemon::start(&world, "a", &[("WARMD__SCHEDULER__SHUTDOWN_GRACE", "3s")]).ready();
     stuck(&world).await;
-    let stopped = Utc::now();
+    let begun = Utc::now();
     daemon.signal("TERM");
     daemon.until("STOPPING=1");
+    let stopped = Utc::now();
     assert_eq!(daemon.ended(), Some(1));
-    assert!(Utc::now() - stopped > TimeDelta::seconds(2), "no tick was due meanwhile");
+    assert!(Utc::now() - begun > TimeDelta::seconds(2), "no tick was due meanwhile");
     let records = records(&world);
     assert!(records.iter().all(|record| tick(record) < stopped), "{stopped}: {records:#?}");
 }

@@ -1,5 +1,7 @@
 //! What a session must not do, and what happens when something goes wrong.
 
+use std::time::Instant;
+
 use sqlx::Connection as _;
 use warmd::database::{Cell, ErrorKind};
 
@@ -109,7 +111,7 @@ async fn the_time_limit_ends_a_statement_and_the_connection_goes_on() {
         let mut connection = connect(url).await;
         let started = Stopwatch::start();
         let slow = statement(url, &hundred_million(engine(url), true));
-        let limit = Duration::from_millis(300);
+        let limit = Duration::from_secs(1);
         let found = async {
             let mut rows = connection.query(&slow, &Arguments::new(), limit).await?;
             while rows.next().await?.is_some() {}
@@ -117,9 +119,15 @@ async fn the_time_limit_ends_a_statement_and_the_connection_goes_on() {
         };
         let error = found.await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TimeLimit, "{url}: {error}");
-        let words = ["statement timeout", "max_statement_time exceeded", "time limit of 300 ms"];
+        // The last are those for PostgreSQL where a busy machine takes so long to begin.
+        let words = [
+            "statement timeout",
+            "max_statement_time exceeded",
+            "time limit of 1000 ms",
+            "time limit: the statement takes too long",
+        ];
         assert!(words.iter().any(|words| error.message.contains(words)), "{error}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{url}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(30), "{url}: {:?}", started.elapsed());
         assert!(connection.is_usable());
         // The limit was that statement's.
         let next = read(&mut connection, &statement(url, "select 1 as v"), &Arguments::new()).await.unwrap();
@@ -131,8 +139,10 @@ async fn the_time_limit_ends_a_statement_and_the_connection_goes_on() {
 async fn the_time_limit_of_postgres_holds_for_all_fetches_together() {
     let database = postgres().await;
     let mut connection = connect(&database.url).await;
-    // Each fetch of a hundred rows takes a second.
-    let slow = statement(&database.url, "select pg_sleep(0.01)::text as s from generate_series(1, 100000)");
+    // The first fetch takes a second; rows this large then come fifteen at a time, so no later one takes as long. All
+    // together take a quarter of an hour.
+    let slow = "select repeat('x', 65536) as x, pg_sleep(0.01)::text as s from generate_series(1, 100000)";
+    let slow = statement(&database.url, slow);
     let started = Stopwatch::start();
     let mut rows = connection.query(&slow, &Arguments::new(), Duration::from_millis(1500)).await.unwrap();
     let error = loop {
@@ -142,7 +152,7 @@ async fn the_time_limit_of_postgres_holds_for_all_fetches_together() {
         }
     };
     assert_eq!(error.kind, ErrorKind::TimeLimit);
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 /// Resident memory. Other tests share the process, so only large growth tells.
@@ -169,7 +179,7 @@ async fn a_huge_result_streams_and_can_be_left_half_way() {
         // Held as a whole, a hundred million rows are gigabytes and minutes.
         let grown = resident().saturating_sub(before);
         assert!(grown < 300 << 20, "{url}: {grown} bytes more");
-        assert!(started.elapsed() < Duration::from_secs(20), "{url}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(60), "{url}: {:?}", started.elapsed());
         assert!(!connection.is_usable(), "{url}");
         drop(connection);
         assert_eq!(rows_with(url, "select 1 as v", &Arguments::new()).await.unwrap(), ["[1]"]);
@@ -255,7 +265,7 @@ async fn a_dropped_statement_of_sqlite_lets_go_of_its_file() {
         assert!(!connection.is_usable());
         let dropped = Stopwatch::start();
         while open() > 0 {
-            assert!(dropped.elapsed() < Duration::from_secs(3), "still read, for nobody");
+            assert!(dropped.elapsed() < Duration::from_secs(30), "still read, for nobody");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -348,11 +358,12 @@ async fn a_table_may_change_between_two_runs_of_a_statement() {
 
 #[tokio::test]
 async fn a_server_out_of_reach_is_named_and_secrets_are_not() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Nobody listens there. A port that was free a moment ago may be another test's by now.
+    let nobody = "127.0.0.1:1";
     for scheme in ["postgres", "postgresql", "mysql", "mariadb"] {
-        let error = database(&format!("{scheme}://me:hunter2@127.0.0.1:{free}/shop")).connect().await.err().unwrap();
+        let error = database(&format!("{scheme}://me:hunter2@{nobody}/shop")).connect().await.err().unwrap();
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
-        let expected = format!("cannot connect to 127.0.0.1:{free}: ");
+        let expected = format!("cannot connect to {nobody}: ");
         assert!(error.message.starts_with(&expected) && error.message.contains("refused"), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"));
     }
@@ -410,12 +421,10 @@ async fn a_url_of_sqlite_may_say_more_than_its_path() {
     for more in ["", "?mode=ro", "?mode=rwc", "?cache=shared", "?vfs=unix-none", "?immutable=true", "?immutable=0"] {
         assert_eq!(rows(&format!("{url}{more}"), "select a from t").await, ["[7]"], "{more}");
     }
-    // Nobody waits for a writer of what does not change.
+    // Nobody waits for a writer of what does not change: who did would wait in vain.
     sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut writer).await.unwrap();
-    let started = Stopwatch::start();
     assert_eq!(rows(&format!("{url}?immutable=1"), "select a from t").await, ["[7]"]);
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-    let waited = std::time::Instant::now();
+    let waited = Instant::now();
     let locked = failure(&url, "select a from t").await;
     assert_eq!((locked.kind, locked.message.as_str()), (ErrorKind::Transient, "database is locked"));
     assert!(waited.elapsed() > Duration::from_secs(4), "{:?}", waited.elapsed());
@@ -488,12 +497,16 @@ async fn small_queries_do_not_wait_for_the_network() {
     for database in all_engines().await {
         let mut connection = connect(&database.url).await;
         let small = statement(&database.url, "select :n as n");
-        let started = Stopwatch::start();
+        let mut times = Vec::new();
         for n in 0..50 {
+            let asked = Instant::now();
             read(&mut connection, &small, &arguments([("n", text(&n.to_string()))])).await.unwrap();
+            times.push(asked.elapsed());
         }
         // Closing a MySQL statement after each run once made this 45 ms a query: the close has no answer, and the next
-        // message waited for the delayed acknowledgement.
-        assert!(started.elapsed() < Duration::from_millis(50 * 30), "{}: {:?}", database.url, started.elapsed());
+        // message waited for the delayed acknowledgement. The first of a connection are acknowledged at once; of the
+        // others, a busy machine slows many, and not all.
+        let fastest = times[10..].iter().min().unwrap();
+        assert!(*fastest < Duration::from_millis(30), "{}: {times:?}", database.url);
     }
 }

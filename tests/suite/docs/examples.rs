@@ -220,8 +220,11 @@ async fn beside_a_daemon(machine: &mut Machine, example: &Example) {
     machine.variables.extend([
         ("WARMD__HTTP__LISTEN", format!("unix:{}", socket.display())),
         ("WARMD__HTTP__TOKEN_FILE", machine.world.folder().join("token").display().to_string()),
-        ("WARMD__MONITOR__INTERVAL", "1s".to_owned()),
-        ("WARMD__LIMITS__KEYS_PER_SECOND", "4".to_owned()),
+        // On a busy machine others do not look keys up every second, Redis may answer slowly, and a run is seconds old
+        // before its status is seen.
+        ("WARMD__MONITOR__INTERVAL", "5s".to_owned()),
+        ("WARMD__ALERTS__RESPONSE_TIME", "off".to_owned()),
+        ("WARMD__LIMITS__KEYS_PER_SECOND", "1".to_owned()),
     ]);
     // No tick comes in between.
     let job = fs::read_to_string(machine.world.folder().join("jobs/customer_summary.toml")).unwrap();
@@ -277,9 +280,16 @@ async fn each_command_of_the_manual_prints_what_is_shown() {
                 continue;
             }
             "wait" if example.shown[0].starts_with("ready") => machine.must("warmd warm --config warmd.toml"),
-            "wait" => machine.must(
-                "redis-cli --scan --pattern 'shop:customer_summary:*' | head -n 180 | xargs redis-cli UNLINK >told",
-            ),
+            "wait" => {
+                machine.must(
+                    "redis-cli --scan --pattern 'shop:customer_summary:*' | head -n 180 | xargs redis-cli UNLINK >told",
+                );
+                // On a busy machine the time may be over before its first look is.
+                let mut tries = (0..10).map(|_| machine.run(&example.command).1);
+                let told = tries.find(|told| !told.contains("there was no answer in time"));
+                example.check(&told.expect("a look in time"), Numbers::Counted);
+                continue;
+            }
             // The README's test runs it, and compares what it prints.
             "init" if blocks("README.md").iter().any(|block| block.text.contains(&example.command)) => continue,
             "schema" => {
@@ -308,6 +318,7 @@ async fn what_curl_is_shown_to_get_is_what_it_gets() {
     let world = World::new().await;
     write_job(&world, "customer_summary.toml", USERS);
     let asked = start(&world, "a", &[]);
+    eventually("ready", async || asked.place.get("/readyz").status == 200).await;
     let shell = |line: &str| {
         let line = line.replace("http://127.0.0.1:9187", &asked.url());
         let output = Command::new("sh").args(["-c", &line]).env("TOKEN", TOKEN).output().unwrap();

@@ -1,18 +1,18 @@
 //! warmd itself is killed, told to end, stopped, given a wrong clock, a broken history, few descriptors, little memory.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, iter, path::PathBuf, process::Command, thread, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    KEYS, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill, is_complete, moments,
-    open, people, runs, sqlite_and,
+    KEYS, LEASE, LONG_LEASE, SOON, Stage, TWO_SECONDS, adds_up, application_keys, application_writes, count, fill,
+    forget, is_complete, moments, open, people, runs, sqlite_and, were_struck_within,
 };
 use crate::{
     cli::{run, warmd, write_job},
-    daemon::{BRIEF_LEASE, Chance, Clock, Daemon, SHORT_LEASE, eventually, moment, records, until},
+    daemon::{BRIEF_LEASE, Chance, Clock, Daemon, eventually, lock_history, moment, records, until},
     servers,
     standstill::{Stopwatch, undisturbed},
     world::World,
@@ -44,15 +44,6 @@ async fn written(world: &World) -> usize {
     keys.len() - super::FOREIGN.len()
 }
 
-async fn forget(world: &World) {
-    let mut keys: Vec<String> = world.redis_command(&["KEYS", "t:p:*"]).await;
-    keys.retain(|key| !super::FOREIGN.contains(&key.as_str()));
-    if !keys.is_empty() {
-        let words: Vec<&str> = std::iter::once("UNLINK").chain(keys.iter().map(String::as_str)).collect();
-        world.redis_command::<i64>(&words).await;
-    }
-}
-
 /// A daemon that has something to catch up with as soon as it starts.
 async fn catches_up(world: &World, variables: &[(&str, &str)]) -> Daemon {
     world.redis_command::<String>(&["SET", "t:warmd:{people}:tick", "1"]).await;
@@ -65,13 +56,20 @@ fn log(world: &World) -> String {
     log
 }
 
+/// Whether another moment is to be tried: as many as a quarter of them must be in the middle of a run, and when that
+/// begins and how long it lasts is up to the machine.
+fn goes_on(tried: usize, in_the_middle: usize, moments: usize) -> bool {
+    tried < moments || (in_the_middle * 4 < moments && tried < 8 * moments)
+}
+
 #[tokio::test]
 async fn killed_at_any_moment_of_a_run_it_loses_nothing_and_the_next_run_writes_the_rest() {
     let world = with_many("keys_per_second = 10000\n").await;
     let others = application_keys(&world).await;
     let mut chance = Chance::of_this_test();
-    let (mut in_the_middle, moments) = (0, moments(15, 1000));
-    for _ in 0..moments {
+    let (mut tried, mut in_the_middle, moments) = (0, 0, moments(15, 1000));
+    while goes_on(tried, in_the_middle, moments) {
+        tried += 1;
         forget(&world).await;
         let mut daemon = catches_up(&world, &[BRIEF_LEASE]).await;
         chance.pause(900);
@@ -91,7 +89,7 @@ async fn killed_at_any_moment_of_a_run_it_loses_nothing_and_the_next_run_writes_
         assert_eq!(written(&world).await, MANY - 2);
         log(&world);
     }
-    assert!(in_the_middle * 4 >= moments, "{in_the_middle} of {moments} in the middle");
+    assert!(in_the_middle * 4 >= moments, "{in_the_middle} of {tried} in the middle");
     assert_eq!(others, application_keys(&world).await);
 }
 
@@ -100,8 +98,9 @@ async fn told_to_end_at_any_moment_of_a_run_it_leaves_a_true_record_and_no_lease
     let world = with_many("keys_per_second = 10000\n").await;
     let others = application_keys(&world).await;
     let mut chance = Chance::of_this_test();
-    let (mut interrupted, moments) = (0, moments(15, 200));
-    for _ in 0..moments {
+    let (mut tried, mut interrupted, moments) = (0, 0, moments(15, 200));
+    while goes_on(tried, interrupted, moments) {
+        tried += 1;
         forget(&world).await;
         let before = records(&world).len();
         // Before that, nothing listens to signals.
@@ -125,7 +124,7 @@ async fn told_to_end_at_any_moment_of_a_run_it_leaves_a_true_record_and_no_lease
         }
         log(&world);
     }
-    assert!(interrupted * 4 >= moments, "{interrupted} of {moments} in the middle");
+    assert!(interrupted * 4 >= moments, "{interrupted} of {tried} in the middle");
     assert_eq!(others, application_keys(&world).await);
 }
 
@@ -135,8 +134,7 @@ async fn on_sqlite() -> World {
 
 #[tokio::test]
 async fn stopped_for_less_than_its_lease_it_goes_on_as_if_nothing_were() {
-    let variables = [("WARMD__SCHEDULER__LEASE", "10s")];
-    let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &variables).await;
+    let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[LONG_LEASE]).await;
     stage.daemon.signal("STOP");
     sleep(Duration::from_secs(2)).await;
     stage.daemon.signal("CONT");
@@ -149,16 +147,11 @@ async fn stopped_for_longer_than_its_lease_it_notices_and_begins_again() {
     undisturbed(async || {
         let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
         stage.daemon.signal("STOP");
-        let pause = Duration::from_secs(moments(5, 30) as u64);
+        let pause = Duration::from_secs(moments(8, 30) as u64);
         sleep(pause).await;
         stage.daemon.signal("CONT");
-        let struck = stage.recovered().await;
-        let lost =
-            struck.iter().find(|run| run["outcome"] != "ok").unwrap_or_else(|| panic!("none was struck: {struck:#?}"));
-        assert_eq!(lost["cause"], "lease_lost", "{lost:#?}");
-        assert!((1..KEYS as u64).contains(&count(lost, "written")), "in the middle: {lost:#?}");
         // The standstill is part of the run.
-        assert!(lost["seconds"].as_f64().unwrap() < (pause + SOON).as_secs_f64(), "{lost:#?}");
+        were_struck_within(&stage.recovered().await, pause + SOON, &["lease_lost"], "");
     })
     .await;
 }
@@ -168,10 +161,10 @@ async fn stopped_for_longer_than_its_lease_beside_another_it_leaves_the_run_to_t
     undisturbed(async || {
         let world = with_many("keys_per_second = 1000\n").await;
         world.redis_command::<String>(&["SET", "t:warmd:{people}:tick", "1"]).await;
-        let first = Daemon::start(&world, "first", &[SHORT_LEASE]).ready();
+        let first = Daemon::start(&world, "first", &[LEASE]).ready();
         eventually("the run", async || written(&world).await > 300).await;
         first.signal("STOP");
-        let second = Daemon::start(&world, "second", &[SHORT_LEASE]).ready();
+        let second = Daemon::start(&world, "second", &[LEASE]).ready();
         let done =
             until(&world, "the run of the second", |records| runs(records).any(|run| run["outcome"] == "ok")).await;
         assert_eq!(done[0]["instance"], "second");
@@ -242,10 +235,11 @@ async fn history<M: FnOnce()>(breaks: impl FnOnce(&World) -> M, is_told: bool) {
     let mend = breaks(&stage.world);
     eventually("all keys", async || stage.written().await == KEYS - 2).await;
     if is_told {
-        stage.eventually_logs("runs are not recorded, for now: ").await;
+        eventually("a word of it", async || log(&stage.world).contains("runs are not recorded, for now: ")).await;
     }
     mend();
-    stage.eventually_logs("runs are recorded again, also those that waited for it").await;
+    let again = "runs are recorded again, also those that waited for it";
+    eventually("a word of it", async || log(&stage.world).contains(again)).await;
     let struck = stage.recovered().await;
     assert!(struck.iter().any(|run| count(run, "written") > 0), "the run's record was written later: {struck:#?}");
     assert!(struck.iter().all(|run| run["outcome"] == "ok"), "{struck:#?}");
@@ -257,28 +251,22 @@ fn history_file(world: &World) -> PathBuf {
 
 #[tokio::test]
 async fn a_history_that_is_locked_holds_no_run_up_and_gets_its_records_later() {
-    let breaks = |world: &World| {
-        let file = history_file(world);
-        let mut locker = Command::new("sqlite3").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
-        use std::io::Write as _;
-        let mut orders = locker.stdin.take().unwrap();
-        orders.write_all(b".timeout 10000\nBEGIN EXCLUSIVE;\n").unwrap();
-        move || {
-            drop(orders);
-            locker.wait().unwrap();
-        }
-    };
-    history(breaks, true).await;
+    history(lock_history, true).await;
 }
 
 #[tokio::test]
 async fn a_history_whose_folder_is_gone_costs_no_run() {
-    let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
-    let folder = stage.world.folder().join("state");
-    // What the daemon writes meanwhile may be in the way of it.
-    eventually("the end of the folder", async || fs::remove_dir_all(&folder).is_ok() || !folder.exists()).await;
-    let struck = stage.recovered().await;
-    assert!(struck.iter().any(|run| count(run, "written") > 0), "{struck:#?}");
+    undisturbed(async || {
+        let stage = Stage::set(on_sqlite().await, &people("name", TWO_SECONDS), &[]).await;
+        let folder = stage.world.folder().join("state");
+        // What the daemon writes meanwhile may be in the way of it.
+        eventually("the end of the folder", async || fs::remove_dir_all(&folder).is_ok() || !folder.exists()).await;
+        // Else the record of the run went with it.
+        stage.was_in_time();
+        let struck = stage.recovered().await;
+        assert!(struck.iter().any(|run| count(run, "written") > 0), "{struck:#?}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -353,7 +341,7 @@ async fn sixty_four_descriptors_are_enough() {
     let world = World::with(servers::postgres().await, servers::redis().await).await;
     fill(&world.database.url).await;
     for name in ["people", "more", "most"] {
-        let job = people("name, pg_sleep(0.002)::text AS slept", "batch = 20\nconcurrency = 6\n");
+        let job = people("name, pg_sleep(0.02)::text AS slept", "batch = 20\nconcurrency = 6\n");
         write_job(&world, &format!("{name}.toml"), &job.replace("p:{id}", &format!("{name}:{{id}}")));
     }
     let daemon = limited(&world, "ulimit -n 64");
@@ -361,14 +349,14 @@ async fn sixty_four_descriptors_are_enough() {
         let names = ["people", "more", "most"];
         names.iter().all(|name| runs(records).any(|run| run["job"] == *name && count(run, "written") == KEYS as u64))
     };
-    let mut most = 0;
-    while !all_ok(&records(&world)) {
-        most = most.max(open(&daemon));
-    }
-    let records = records(&world);
+    let id = daemon.id();
+    // Without a pause, as long as it lives: there are many for some moments only.
+    let most = thread::spawn(move || iter::from_fn(|| open(id)).max());
+    let records = until(&world, "a run of each", all_ok).await;
     assert!(runs(&records).all(|run| run["outcome"] == "ok"), "{records:#?}");
-    assert!((20..64).contains(&most), "{most}");
     assert_eq!(daemon.stop(), Some(0));
+    let most = most.join().unwrap().unwrap();
+    assert!((20..64).contains(&most), "{most}");
     log(&world);
 }
 

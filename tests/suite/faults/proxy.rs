@@ -18,6 +18,8 @@ pub enum Network {
     Cuts(usize),
     /// Bytes that no server sends come in their place.
     Garbles,
+    /// Connections that were there before bring nothing any more, and nobody is told; new ones are sound.
+    Forgets,
 }
 
 /// Where the server is.
@@ -105,6 +107,7 @@ async fn answer(
     network: watch::Receiver<Network>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
+    let is_new = matches!(*network.borrow(), Network::Forgets);
     loop {
         let length = from_server.read(&mut buffer).await?;
         if length == 0 {
@@ -123,6 +126,8 @@ async fn answer(
                 to_client.as_ref().set_zero_linger()?;
                 return Ok(());
             }
+            Network::Forgets if is_new => to_client.write_all(&buffer[..length]).await?,
+            Network::Forgets => {}
             Network::Garbles => to_client.write_all(&garbage()).await?,
         }
     }

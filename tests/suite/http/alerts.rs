@@ -9,8 +9,8 @@ use axum::{Router, extract::State, http::StatusCode, routing::post};
 use serde_json::Value;
 
 use super::{
-    Asked, USERS,
-    health::{OFTEN, look_up},
+    Asked, USERS, closed,
+    health::{ANY_SPEED, OFTEN, look_up},
     log, start, start_by, world,
 };
 use crate::{
@@ -20,10 +20,11 @@ use crate::{
     world::World,
 };
 
-/// The alert of this name, active or over.
+/// The alert of this name, active or over; of one job where it says so: "coverage of users".
 fn alert(asked: &Asked, name: &str) -> Option<Value> {
+    let (name, job) = name.split_once(" of ").map_or((name, None), |(name, job)| (name, Some(job)));
     let alerts = asked.place.get("/api/alerts").json()["alerts"].as_array().unwrap().clone();
-    alerts.into_iter().find(|alert| alert["alert"] == name)
+    alerts.into_iter().find(|alert| alert["alert"] == name && job.is_none_or(|job| alert["job"] == job))
 }
 
 async fn fires(asked: &Asked, name: &str) -> Value {
@@ -82,12 +83,16 @@ async fn a_slow_redis_and_one_that_is_away_are_alerts_until_it_answers_as_before
     proxy.becomes(Network::Slow(Duration::from_millis(200)));
     let slow = fires(&asked, "response_time").await;
     assert_eq!((&slow["severity"], &slow["threshold"]), (&"critical".into(), &0.1.into()));
-    assert!(slow["value"].as_f64() >= Some(0.2), "{slow}");
+    // On a busy machine it may have begun before, with less.
+    let is_late = || alert(&asked, "response_time").unwrap()["value"].as_f64() >= Some(0.2);
+    eventually("all of the delay", async || is_late()).await;
     proxy.becomes(Network::Sound);
     resolves(&asked, "response_time").await;
     proxy.becomes(Network::Cuts(0));
-    let away = fires(&asked, "redis_unreachable").await;
-    assert!(away["message"].as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{away}");
+    fires(&asked, "redis_unreachable").await;
+    // A look whose attempts take too long only says how long.
+    let message = || alert(&asked, "redis_unreachable").unwrap()["message"].as_str().unwrap().to_owned();
+    eventually("its address", async || message().starts_with("Redis at 127.0.0.1:")).await;
     assert_eq!(asked.place.metric("warmd_redis_up"), Some(0.0));
     assert!(asked.place.get("/api/health").json()["redis"]["error"].is_string());
     proxy.becomes(Network::Sound);
@@ -150,11 +155,12 @@ async fn a_job_that_fails_is_an_alert_at_once_and_another_when_none_of_its_runs_
     let failed = fires(&asked, "failed_run").await;
     assert_eq!((&failed["job"], &failed["severity"]), (&"users".into(), &"warning".into()));
     assert!(failed["message"].as_str().unwrap().contains("nowhere"), "{failed}");
-    let dry = fires(&asked, "no_success").await;
-    assert_eq!((&dry["job"], &dry["severity"]), (&"users".into(), &"critical".into()));
+    // A machine that stands still keeps the other job from its runs, too.
+    let dry = fires(&asked, "no_success of users").await;
+    assert_eq!(dry["severity"], "critical");
     write_job(&world, "users.toml", &good);
     asked.daemon.signal("HUP");
-    resolves(&asked, "no_success").await;
+    resolves(&asked, "no_success of users").await;
     resolves(&asked, "failed_run").await;
     assert_eq!(asked.daemon.stop(), Some(0));
 }
@@ -185,9 +191,9 @@ async fn a_second_instance_that_runs_nothing_itself_finds_nothing_wrong() {
     let ran = |asked: &Asked| asked.place.metric("warmd_runs_total{job_name=\"users\",outcome=\"ok\"}");
     eventually("runs", async || ran(&first) >= Some(2.0)).await;
     let second = {
-        // Its ticks come when the first has had its run of them.
+        // Its ticks come when the first has had its run of them, for which it has nearly the whole interval.
         let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
-        if give_clock(&mut command, &world, "b", "-2s").is_none() {
+        if give_clock(&mut command, &world, "b", "-4s").is_none() {
             eprintln!("not tested: libfaketime is not installed");
             return;
         }
@@ -257,7 +263,7 @@ async fn a_webhook_hears_of_the_beginning_and_the_end_of_an_alert_in_the_form_of
     let (url, kept) = receiver().await;
     let file = world.folder().join("hook");
     std::fs::write(&file, format!("{url}\n")).unwrap();
-    let variables = [OFTEN, ("WARMD__ALERTS__WEBHOOK_URL_FILE", file.to_str().unwrap())];
+    let variables = [OFTEN, ANY_SPEED, ("WARMD__ALERTS__WEBHOOK_URL_FILE", file.to_str().unwrap())];
     let asked = start(&world, "a", &variables);
     assert_eq!(asked.place.run("users").status, 202);
     eventually("a look", async || asked.place.metric("warmd_coverage_ratio{job_name=\"users\"}") == Some(1.0)).await;
@@ -293,11 +299,11 @@ async fn posts_that_wait_go_to_the_webhook_of_a_reload_and_those_that_lose_their
     configure(&world, "maxmemory", "1000000").await;
     let settings = world.folder().join("conf/warmd.toml");
     std::fs::create_dir(settings.parent().unwrap()).unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, closed) = closed();
     let nowhere = format!("[alerts]\nwebhook_url = \"http://{closed}/geheim\"\n");
     std::fs::write(&settings, &nowhere).unwrap();
     let mut asked = {
-        let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN]);
+        let mut command = super::command(&world, "127.0.0.1:0", &[OFTEN, ANY_SPEED]);
         command.arg("--config").arg(&settings);
         start_by(&world, "a", command)
     };

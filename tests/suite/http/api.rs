@@ -57,7 +57,8 @@ async fn a_run_that_is_asked_for_warms_keys_and_appears_in_history_jobs_and_metr
 
 #[tokio::test]
 async fn a_job_that_runs_already_is_not_run_twice_and_a_tick_waits_for_the_run_by_hand() {
-    let world = world(&[("slow", &slow("schedule = \"@every 1s\"").replace("< 2000", "< 400"))]).await;
+    let scheduled = slow("schedule = \"@every 1s\"\nrefresh = \"always\"");
+    let world = world(&[("slow", &scheduled)]).await;
     let asked = start(&world, "a", &[]);
     let place = &asked.place;
     eventually("a run", async || place.metric("warmd_running{job_name=\"slow\"}") == Some(1.0)).await;
@@ -67,7 +68,7 @@ async fn a_job_that_runs_already_is_not_run_twice_and_a_tick_waits_for_the_run_b
     assert_eq!(asked.daemon.stop(), Some(0));
 
     // A minute of work by hand, in which a schedule comes to one that has none.
-    write_job(&world, "slow.toml", &slow("refresh = \"always\""));
+    write_job(&world, "slow.toml", &slow("refresh = \"always\"").replace("< 2000", "< 12000"));
     let mut asked = start(&world, "b", &[]);
     let place = asked.place.clone();
     assert_eq!(place.run("slow").status, 202);
@@ -79,7 +80,7 @@ async fn a_job_that_runs_already_is_not_run_twice_and_a_tick_waits_for_the_run_b
     assert_eq!(elsewhere.status, 409);
     assert!(elsewhere.error().contains("slow runs on another instance, b, since "), "{}", elsewhere.error());
     assert_eq!(other.daemon.stop(), Some(0));
-    write_job(&world, "slow.toml", &slow("schedule = \"@every 1s\"\nrefresh = \"always\""));
+    write_job(&world, "slow.toml", &scheduled);
     asked.daemon.signal("HUP");
     assert!(asked.daemon.until("READY=1").contains("running: slow by hand since "));
     let is_by_hand = |jobs: &Value| jobs["jobs"][0]["by_hand"] == true && jobs["jobs"][0]["state"] == "running";

@@ -104,14 +104,14 @@ async fn huge_headers_and_bodies_are_refused() {
     };
     assert_eq!(with_body(5000), 413);
     assert_eq!(with_body(100), 202);
-    // One that says how large it is is not waited for.
-    let begun = Stopwatch::start();
+    // One that says how large it is is not waited for, which would take five seconds.
     for length in ["5000", "99999999999999"] {
+        let begun = Stopwatch::start();
         let head = "POST /api/jobs/users/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         let answer = asked.place.send(&format!("{head}Content-Length: {length}\r\n\r\n"));
         assert_eq!((answer.status, answer.error().as_str()), (413, "a body has at most 4096 bytes"), "{length}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{length}: {:?}", begun.elapsed());
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(asked.daemon.stop(), Some(0));
 }
 
@@ -137,12 +137,12 @@ async fn slow_clients_are_let_go_and_others_get_their_place() {
     let mut said = String::new();
     idle.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
-    // A body that does not come is not waited for, either.
+    // A body that does not come is not waited for, either; a connection may last for a minute.
     let begun = Stopwatch::start();
     let head =
         "POST /api/jobs/users/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n";
     let answer = asked.place.send(head);
     assert_eq!((answer.status, answer.error().as_str()), (408, "the body did not arrive within 5 s"));
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(asked.daemon.stop(), Some(0));
 }

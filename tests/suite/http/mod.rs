@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -11,10 +11,12 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::{
     cli::{warmd, write_job},
     daemon::Daemon,
+    standstill,
     world::World,
 };
 
@@ -116,6 +118,14 @@ fn log(world: &World, name: &str) -> String {
     fs::read_to_string(world.folder().join(format!("{name}.log"))).unwrap()
 }
 
+/// An address at which nobody listens, which stays so for as long as the socket is kept.
+pub fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
@@ -152,6 +162,7 @@ impl Place {
     }
 
     fn send(&self, request: &str) -> Answer {
+        standstill::step();
         let mut stream = self.connect().unwrap();
         // Who refuses a request may close before it has all of it.
         let _ = stream.write_all(request.as_bytes());

@@ -23,15 +23,16 @@ async fn half_of_the_keys_being_read_is_half_in_the_history_in_the_metrics_and_i
         until(&world, "the records", |records| records.len() == runs).await
     };
     both(2).await;
-    // What nobody reads is idle for longer than Redis's clock is coarse by then.
-    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:1"]).await;
+    // What nobody reads, also what was written last, is idle for longer than Redis's clock is coarse by then.
+    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:1000"]).await;
     eventually("some age", async || idle().await >= 4).await;
     let mut reads = redis::pipe();
     (1..=1000).step_by(2).for_each(|id| _ = reads.get(format!("t:people:{id}")).ignore());
     reads.query_async::<()>(&mut world.client().await).await.unwrap();
     let records = both(4).await;
 
-    let is_half = |share: f64| (0.45..=0.55).contains(&share);
+    // Half of them are looked at, by chance: the standard deviation is 1.6 points.
+    let is_half = |share: f64| (0.40..=0.60).contains(&share);
     let record = records.iter().rev().find(|record| record["job"] == "people").unwrap();
     let share = record["reads"]["read"].as_f64().unwrap() / record["reads"]["sampled"].as_f64().unwrap();
     assert!(is_half(share), "{record:#}");

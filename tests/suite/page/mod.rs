@@ -125,7 +125,8 @@ async fn the_page_comes_with_a_policy_that_lets_nothing_else_run() {
 
 #[tokio::test]
 async fn progress_grows_while_a_job_runs_without_a_reload() {
-    let slow = slow("refresh = \"always\"");
+    // Half a minute: a page that saw nothing run asks again after five seconds.
+    let slow = slow("refresh = \"always\"").replace("< 2000", "< 6000");
     let (_world, asked) = with_runs(&[("slow", &slow)]).await;
     let browser = opened(&asked).await;
     browser.until("tr[data-job=slow]", "idle").await;
@@ -156,7 +157,7 @@ async fn progress_grows_while_a_job_runs_without_a_reload() {
     assert!(told["jobs"].as_array().unwrap().iter().all(|job| job["progress"].is_null() == (job["state"] == "idle")));
     let last = browser.until("tr[data-job=slow] .last", "ok").await;
     assert!(browser.until("tr[data-job=slow] .now", "idle").await.contains("idle"), "{last}");
-    browser.until("#runs-list", "2,000").await;
+    browser.until("#runs-list", "6,000").await;
     assert_eq!(browser.script("return window.sameDocument").await, true);
     browser.close().await;
     assert_eq!(asked.daemon.stop(), Some(0));
@@ -287,7 +288,8 @@ async fn a_history_that_is_off_and_a_failed_reload_are_told() {
 
 #[tokio::test]
 async fn no_reader_is_kept_out_on_any_screen() {
-    let slow = slow("refresh = \"always\"");
+    // A minute, whose end nobody waits for.
+    let slow = slow("refresh = \"always\"").replace("< 2000", "< 12000");
     let (_world, asked) = with_runs(&[("slow", &slow)]).await;
     let browser = opened(&asked).await;
     browser.until("#runs-list", "users").await;

@@ -3,7 +3,10 @@
 use super::{complaints, ended, opened};
 use crate::{
     daemon::{eventually, until},
-    http::{health::OFTEN, start, world},
+    http::{
+        health::{ANY_SPEED, OFTEN},
+        start, world,
+    },
 };
 
 /// Two thousand keys, all of which each run renews; half of each batch is looked at.
@@ -19,7 +22,7 @@ fn percent(text: &str) -> f64 {
 #[tokio::test]
 async fn coverage_what_is_read_alerts_and_the_course_of_redis_are_shown_without_a_reload() {
     let world = world(&[("people", PEOPLE)]).await;
-    let asked = start(&world, "a", &[OFTEN]);
+    let asked = start(&world, "a", &[OFTEN, ANY_SPEED]);
     assert_eq!(asked.place.run("people").status, 202);
     ended(&asked, "people").await;
     let browser = opened(&asked).await;
@@ -29,8 +32,8 @@ async fn coverage_what_is_read_alerts_and_the_course_of_redis_are_shown_without_
     browser.until("#alerts", "Nothing is wrong.").await;
     browser.until("[data-plot=plot-memory]", "no maxmemory is set").await;
 
-    // What nobody reads is idle for longer than Redis's clock is coarse by then.
-    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:2"]).await;
+    // What nobody reads, also what was written last, is idle for longer than Redis's clock is coarse by then.
+    let idle = async || world.redis_command::<u64>(&["OBJECT", "IDLETIME", "t:people:2000"]).await;
     eventually("some age", async || idle().await >= 4).await;
     let mut commands = redis::pipe();
     (1..=2000).step_by(2).for_each(|id| _ = commands.get(format!("t:people:{id}")).ignore());
@@ -43,6 +46,8 @@ async fn coverage_what_is_read_alerts_and_the_course_of_redis_are_shown_without_
     browser.until("[data-plot=plot-hit-rate]", "average 100 %").await;
 
     let mut commands = redis::pipe();
+    // A look finds all of them or none.
+    commands.atomic();
     (1..=500).for_each(|id| _ = commands.del(format!("t:people:{id}")).ignore());
     commands.query_async::<()>(&mut world.client().await).await.unwrap();
     eventually("less coverage", async || percent(&browser.text(&coverage).await) < 100.0).await;

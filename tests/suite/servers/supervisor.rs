@@ -10,29 +10,32 @@ use std::{
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
 
-/// How long a server may take to start on a busy machine.
-const START: Duration = Duration::from_secs(60);
+use crate::standstill;
+
+/// How long a server may take to start or to die on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Setting up may have children of its own, which the group's TERM ends; the shell does not heed it by then.
 const SUPERVISOR: &str = r#"
 folder=$1 signal=$2 setup=$3
 shift 3
+# It notes its id before it is the server: whoever has an answer of that can send it signals.
+server='echo $$ >"$0/process"; exec "$@"'
 (
     eval "$setup" || { echo "setup failed"; exit 1; }
     : >"$folder/started"
-    exec "$@"
+    exec sh -c "$server" "$folder" "$@"
 ) </dev/null >"$folder/log" 2>&1 &
-echo $! >"$folder/process"
 # Each line starts a server again that was killed.
 while read -r _; do
     wait
-    "$@" </dev/null >>"$folder/log" 2>&1 &
-    echo $! >"$folder/process"
+    sh -c "$server" "$folder" "$@" </dev/null >>"$folder/log" 2>&1 &
 done
 trap '' TERM
 kill -s "$signal" $!
@@ -64,16 +67,29 @@ impl Server {
 
     /// Sends a signal to the server and all its children.
     pub fn signal(&self, name: &str) {
-        let id = fs::read_to_string(self.folder.join("process")).unwrap();
-        let mut command = Command::new("kill");
-        command.args(["-s", name]).args(with_children(id.trim().parse().unwrap()).iter().map(u32::to_string));
-        // A child may end by itself, or because of the one before.
-        command.stderr(Stdio::null()).status().unwrap();
+        self.send(name);
     }
 
-    /// Kills it as a power cut does; it can be started again.
+    /// The same; whom it was sent to.
+    fn send(&self, name: &str) -> Vec<u32> {
+        standstill::step();
+        let id = fs::read_to_string(self.folder.join("process")).unwrap();
+        let processes = with_children(id.trim().parse().unwrap());
+        let mut command = Command::new("kill");
+        command.args(["-s", name]).args(processes.iter().map(u32::to_string));
+        // A child may end by itself, or because of the one before.
+        command.stderr(Stdio::null()).status().unwrap();
+        processes
+    }
+
+    /// Kills it as a power cut does, and waits until it is dead: until then it may answer. It can be started again.
     pub fn kill(&self) {
-        self.signal("KILL");
+        let killed = self.send("KILL");
+        let began = Instant::now();
+        while !killed.iter().copied().all(is_dead) {
+            assert!(began.elapsed() < PATIENCE, "{killed:?}: killed, and not dead");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Starts it again, with the data that it left.
@@ -93,6 +109,17 @@ fn with_children(id: u32) -> Vec<u32> {
     std::iter::once(id).chain(children).collect()
 }
 
+/// Whether none of its threads lives: with the last one its sockets are closed. Until somebody has waited for it, a
+/// dead process is still listed.
+fn is_dead(id: u32) -> bool {
+    let Ok(mut threads) = fs::read_dir(format!("/proc/{id}/task")).map(Iterator::flatten) else { return true };
+    let state = |stat: &str| stat.rsplit_once(") ")?.1.chars().next();
+    threads.all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).ok();
+        stat.is_none_or(|stat| matches!(state(&stat), Some('Z' | 'X')))
+    })
+}
+
 /// Starts a server on a port that was free a moment ago, again when another process was faster.
 pub(super) async fn on_free_port(start: impl AsyncFn(u16) -> Result<Server, String>) -> Server {
     for _ in 0..5 {
@@ -108,7 +135,7 @@ pub(super) async fn on_free_port(start: impl AsyncFn(u16) -> Result<Server, Stri
 
 /// Asks until the answer is yes. Only the server's own socket is asked: on its port, another server may be.
 pub(super) async fn wait_until<F: Future<Output = bool>>(server: &Server, ready: impl Fn() -> F) -> Result<(), String> {
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + PATIENCE;
     while !ready().await {
         let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
         let hopeless = ["already in use", "setup failed"].iter().any(|words| log.contains(words));

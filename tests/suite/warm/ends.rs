@@ -39,12 +39,13 @@ async fn a_statement_that_outlives_the_run_is_a_timeout_of_the_run() {
         servers::execute(&database.url, crate::world::SHOP).await;
         let world = World::on(database).await;
         let text = USERS.replace("name, score FROM users", "pg_sleep(30)::text AS slept FROM users")
-            + "[limits]\ntimeout = \"300ms\"\n";
+            + "[limits]\ntimeout = \"3s\"\n";
         let record = world.run(&world.job(&text)).await;
         assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::Timeout)), "{record:?}");
-        assert!(record.seconds < 5.0, "{record:?}");
+        assert!(record.seconds < 15.0, "{record:?}");
         // A statement that failed has cost the database its time all the same, and the targets were read before it.
-        assert!(record.database_seconds > 0.2 && record.rows == 5, "{record:?}");
+        // What a busy Redis took was no longer the statement's.
+        assert!(record.database_seconds + record.redis_seconds > 2.0 && record.rows == 5, "{record:?}");
     })
     .await;
 }
@@ -63,7 +64,8 @@ async fn keys_are_written_at_the_pace_of_the_quota() {
     let seconds = began.elapsed().as_secs_f64();
     assert!((0.57..10.0).contains(&seconds), "{seconds}");
     assert_eq!(record.counts.written, 300);
-    assert!(record.throttle_seconds > 0.4, "{record:?}");
+    // A pause is shorter by what the write before it took.
+    assert!(record.throttle_seconds + record.redis_seconds > 0.4, "{record:?}");
 }
 
 #[tokio::test]
@@ -71,12 +73,13 @@ async fn a_run_ends_at_its_timeout_and_says_so() {
     let world = World::new().await;
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i AS id, 1 AS one FROM n";
     let text = format!(
-        "key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{many}\"\n[limits]\nkeys_per_second = 100\ntimeout = \"500ms\"\nbatch = 50\n"
+        "key = \"n:{{id}}\"\nttl = \"1h\"\n[query]\nsql = \"{many}\"\n[limits]\nkeys_per_second = 100\ntimeout = \"3s\"\nbatch = 50\n"
     );
     let record = world.run(&world.job(&text)).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Partial, Some(Cause::Timeout)));
-    assert_eq!(record.first_error.as_deref(), Some("the run took longer than its timeout of 500ms"));
-    assert!(record.counts.written >= 10 && record.seconds < 10.0, "{record:?}");
+    assert_eq!(record.first_error.as_deref(), Some("the run took longer than its timeout of 3s"));
+    // All of them take fifty seconds.
+    assert!(record.counts.written >= 10 && record.seconds < 30.0, "{record:?}");
     assert_eq!(world.keys().await.len() as u64, record.counts.written);
 }
 
@@ -167,32 +170,34 @@ async fn a_job_that_tries_to_write_is_refused_by_each_server_and_changes_nothing
 
 #[tokio::test]
 async fn an_unreachable_database_is_told_as_such() {
-    let world = World::new().await;
-    let (world, closed) = without_database(world);
-    let job: Arc<Job> = world.job(&format!("{USERS}[limits]\ntimeout = \"1s\"\n"));
+    let world = without_database(World::new().await);
+    // The third attempt comes after at most 7 s, and hardly ever a fourth before 8: none is cut off by the run's end.
+    let job: Arc<Job> = world.job(&format!("{USERS}[limits]\ntimeout = \"8s\"\n"));
     let record = world.run(&job).await;
     assert_eq!((record.outcome, record.cause), (Outcome::Failed, Some(Cause::DatabaseUnreachable)));
     let error = record.first_error.unwrap();
-    assert!(error.contains(&closed.to_string()) && !error.contains("hunter2"), "{error}");
+    assert!(error.contains(NOBODY) && !error.contains("hunter2"), "{error}");
 }
 
 #[tokio::test]
 async fn a_run_that_is_told_to_stop_does_not_wait_for_a_database_that_is_away() {
-    let (world, _) = without_database(World::new().await);
+    let world = without_database(World::new().await);
     let request = Request::manual();
     let stop = request.stop.shutdown.clone();
     let begun = Instant::now();
     let job = world.job(USERS);
     let (record, ()) = tokio::join!(world.run_as(&job, request), async move { stop.cancel() });
     // Five attempts take fifteen seconds and more.
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!((record.outcome, record.cause), (Outcome::Interrupted, Some(Cause::Shutdown)));
     assert!(record.first_error.unwrap().starts_with("cannot connect to "));
 }
 
-/// The world with a database at an address where nobody listens.
-fn without_database(mut world: World) -> (World, std::net::SocketAddr) {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    world.around.database = Database::new(&secret(&format!("postgres://u:hunter2@{closed}/x"))).unwrap();
-    (world, closed)
+/// An address where nobody listens. A port that was free a moment ago may be another test's by now.
+const NOBODY: &str = "127.0.0.1:1";
+
+/// The world with a database at that address.
+fn without_database(mut world: World) -> World {
+    world.around.database = Database::new(&secret(&format!("postgres://u:hunter2@{NOBODY}/x"))).unwrap();
+    world
 }

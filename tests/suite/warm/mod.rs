@@ -1,15 +1,16 @@
 //! Runs of jobs against a real database and a real Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, Instant};
 
+use sqlx::Connection as _;
 use warmd::{
     id::Id,
-    record::{Cause, Meter, Outcome, Past},
-    run::{Request, run},
+    record::{Cause, Outcome, Past},
+    run::Request,
     targets::Only,
 };
 
-use crate::{servers, standstill::Stopwatch, world::World};
+use crate::{daemon::eventually, servers, world::World};
 
 mod computed;
 mod ends;
@@ -17,6 +18,7 @@ mod parts;
 mod shared;
 
 use computed::{RECOMMEND, as_of_january};
+use parts::{lock, shop, waiting};
 
 const USERS: &str = r#"
 key = "user:{user_id}"
@@ -27,14 +29,23 @@ user_id = { sql = "SELECT id FROM users ORDER BY score DESC LIMIT :limit", limit
 sql = "SELECT id AS user_id, name, score FROM users WHERE id IN (:user_id)"
 "#;
 
+/// The same with values that are not to be had before a lock is let go.
+fn held() -> String {
+    USERS.replace("name, score FROM users", "name, pg_advisory_xact_lock_shared(7)::text AS held FROM users")
+}
+
 #[tokio::test]
 async fn rows_become_objects_that_any_client_can_read() {
     let world = World::new().await;
+    let began = Instant::now();
     let record = world.run(&world.job(USERS)).await;
     assert_eq!((record.outcome, record.counts.keys, record.counts.written), (Outcome::Ok, 5, 5));
     assert_eq!(record.queries, 2, "one statement for the targets, one for the batch");
     assert_eq!(world.get("t:user:1").await.unwrap(), r#"{"name":"Ada","score":10}"#);
-    assert!((599_000..=600_000).contains(&world.pttl("t:user:1").await));
+    let left = world.pttl("t:user:1").await;
+    // Redis counts whole milliseconds.
+    let passed = began.elapsed().as_millis() as i64 + 1;
+    assert!((600_000 - passed..=600_000).contains(&left), "{left} ms left after {passed}");
 }
 
 #[tokio::test]
@@ -107,21 +118,16 @@ async fn a_key_without_ttl_is_another_owners_and_never_touched() {
 
 #[tokio::test]
 async fn a_value_that_the_application_writes_meanwhile_stays() {
-    let database = servers::postgres().await;
-    servers::execute(&database.url, crate::world::SHOP).await;
-    let world = World::on(database).await;
-    // The run has seen that the keys are missing, and the database is still at work, when the application writes.
-    let slow = USERS.replace("name, score FROM users", "name, pg_sleep(0.2)::text AS slept FROM users");
-    let job = world.job(&slow);
-    let meter = Arc::new(Meter::default());
-    let request = Request::manual();
+    let world = shop().await;
+    let holder = lock(&world).await;
+    let job = world.job(&held());
     let application = async {
-        while meter.missing.get() < 5 {
-            tokio::task::yield_now().await;
-        }
+        // Then the run has seen that the keys are missing.
+        eventually("the statement", async || waiting(&world).await == 1).await;
         world.redis_command::<String>(&["SET", "t:user:2", "live", "EX", "99"]).await;
+        holder.close().await.unwrap();
     };
-    let (record, ()) = tokio::join!(run(&job, &world.around, &request, &meter), application);
+    let (record, ()) = tokio::join!(world.run(&job), application);
     assert_eq!((record.counts.written, record.counts.fresh, record.counts.missing), (4, 1, 4), "{record:?}");
     assert_eq!(world.get("t:user:2").await.unwrap(), "live");
 }
@@ -273,15 +279,13 @@ async fn a_key_over_200_characters_becomes_the_prefix_and_an_md5() {
 
 #[tokio::test]
 async fn batches_run_beside_each_other_on_connections_of_their_own() {
-    let database = servers::postgres().await;
-    servers::execute(&database.url, crate::world::SHOP).await;
-    let world = World::on(database).await;
-    let text = USERS.replace(
-        "SELECT id AS user_id, name, score FROM users",
-        "SELECT id AS user_id, pg_sleep(1)::text AS slept FROM users",
-    ) + "[limits]\nbatch = 1\nconcurrency = 5\n";
-    let watch = Stopwatch::start();
-    let record = world.run(&world.job(&text)).await;
-    assert_eq!(record.counts.written, 5);
-    assert!(record.seconds - watch.stood().as_secs_f64() < 4.0, "one after the other would take 5: {record:?}");
+    let world = shop().await;
+    let holder = lock(&world).await;
+    let job = world.job(&(held() + "[limits]\nbatch = 1\nconcurrency = 5\n"));
+    let let_go = async {
+        eventually("all batches at work", async || waiting(&world).await == 5).await;
+        holder.close().await.unwrap();
+    };
+    let (record, ()) = tokio::join!(world.run(&job), let_go);
+    assert_eq!((record.outcome, record.counts.written), (Outcome::Ok, 5));
 }

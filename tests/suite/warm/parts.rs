@@ -1,6 +1,7 @@
 //! Events that are read over several connections.
 
 use std::{
+    cell::Cell,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -97,26 +98,27 @@ async fn events_that_move_between_users_meanwhile_are_read_once_each() {
         .await;
     let job = similar(&world, 3, "SELECT user_id, product_id FROM moving");
     let done = CancellationToken::new();
+    let moves = Cell::new(0);
     let writer = async {
         let mut connection = PgConnection::connect(&world.database.url).await.unwrap();
-        let mut moves = 0;
         while !done.is_cancelled() {
             // From one half of the users to the other and back, always all of them.
             let sql = "UPDATE moving SET user_id = CASE WHEN user_id > 400 THEN user_id - 400 ELSE user_id + 400 END";
             sqlx::query(sql).execute(&mut connection).await.unwrap();
-            moves += 1;
+            moves.set(moves.get() + 1);
         }
-        moves
     };
     let reader = async {
-        for _ in 0..50 {
+        let mut runs = 0;
+        // Whichever of the two a busy machine holds up.
+        while runs < 50 || moves.get() <= 20 {
             let record = ran(&world, &job).await;
             assert_eq!((record.rows, record.counts.keys), (400, 400), "a mixture of two moments");
+            runs += 1;
         }
         done.cancel();
     };
-    let (moves, ()) = tokio::join!(writer, reader);
-    assert!(moves > 20, "{moves}");
+    tokio::join!(writer, reader);
 }
 
 #[tokio::test]
@@ -198,15 +200,19 @@ async fn a_run_that_is_given_up_leaves_no_part_at_work() {
 #[tokio::test]
 async fn the_time_limit_of_a_statement_ends_all_of_its_parts() {
     let mut world = shop().await;
-    world.around.statement_timeout = Duration::from_millis(300);
+    world.around.statement_timeout = Duration::from_secs(2);
     let holder = lock(&world).await;
     let began = Instant::now();
     let record = world.run(&similar(&world, 3, HELD)).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let error = record.first_error.unwrap();
-    assert!(record.outcome == Outcome::Failed && error.contains("statement timeout"), "{error}");
+    // The second are warmd's own, where a busy machine takes so long to begin.
+    let words = ["statement timeout", "time limit: the statement takes too long"];
+    assert_eq!(record.outcome, Outcome::Failed);
+    assert!(words.iter().any(|words| error.contains(words)), "{error}");
     assert_eq!((record.cause, record.queries), (Some(Cause::Statement), 3), "such a statement is not tried again");
-    assert_eq!(waiting(&world).await, 0);
+    // One that began a moment later than the first is ended as well, which takes another moment.
+    eventually("no part at work", async || waiting(&world).await == 0).await;
     holder.close().await.unwrap();
 }
 

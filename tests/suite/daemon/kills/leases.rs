@@ -4,13 +4,15 @@ use std::{
     collections::{HashMap, HashSet},
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
 };
 
 use warmd::cache::Ticks;
 
-use super::{LEASE, Millis};
+use super::{super::PATIENCE, LEASE, Millis};
 
 /// One possession of a job's lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,10 @@ pub struct Begun {
 }
 
 /// Listens to the commands about leases that a Redis server runs.
-pub struct Monitor(Arc<Mutex<Vec<String>>>);
+pub struct Monitor {
+    socket: PathBuf,
+    heard: Arc<Mutex<Vec<String>>>,
+}
 
 impl Monitor {
     pub fn start(socket: &Path) -> Self {
@@ -54,16 +59,27 @@ impl Monitor {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let thread_heard = Arc::clone(&heard);
         // Ends with the server.
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for line in lines.map_while(Result::ok).filter(|line| line.contains(":warmd:{")) {
                 thread_heard.lock().unwrap().push(line);
             }
         });
-        Self(heard)
+        Self { socket: socket.to_owned(), heard }
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Waits until all is heard that the server has done so far.
+    pub fn catch_up(&self) {
+        let last = ":warmd:{end}";
+        UnixStream::connect(&self.socket).unwrap().write_all(format!("ECHO {last}\r\n").as_bytes()).unwrap();
+        let start = Instant::now();
+        while !self.lines().last().is_some_and(|line| line.contains(last)) {
+            assert!(start.elapsed() < PATIENCE, "the server does not tell what it does");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
