@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sqlx::Connection as _;
 use warmd::{
     cache::Store,
     database::Database,
@@ -13,8 +14,13 @@ use warmd::{
     run::Request,
 };
 
-use super::USERS;
+use super::{
+    USERS,
+    parts::{lock, shop, waiting},
+};
 use crate::{
+    daemon::eventually,
+    faults::proxy::{Network, Proxy, Upstream},
     servers,
     standstill::undisturbed,
     world::{World, secret, server},
@@ -200,4 +206,31 @@ const NOBODY: &str = "127.0.0.1:1";
 fn without_database(mut world: World) -> World {
     world.around.database = Database::new(&secret(&format!("postgres://u:hunter2@{NOBODY}/x"))).unwrap();
     world
+}
+
+#[tokio::test]
+async fn what_is_being_written_when_another_batch_fails_is_counted() {
+    let mut world = shop().await;
+    let proxy = Proxy::before(Upstream::Socket(world.redis.socket.clone()));
+    world.around.store = Store::connect(&server(&format!("redis://127.0.0.1:{}", proxy.port))).await.unwrap();
+    let held = "CREATE FUNCTION held(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+                PERFORM pg_advisory_xact_lock_shared(n); IF n = 2 THEN RAISE undefined_table; END IF; RETURN n; END $$";
+    world.sql(held).await;
+    let (first, second) = (lock(&world, 1).await, lock(&world, 2).await);
+    let job = world.job(
+        "key = \"n:{n}\"\nttl = \"1h\"\n[targets]\nn = { sql = \"SELECT generate_series(1, 2)\" }\n\
+         [query]\nsql = \"SELECT n, held(n) AS v FROM unnest(ARRAY[:n]::int[]) AS n\"\n\
+         [limits]\nbatch = 1\nconcurrency = 2\n",
+    );
+    let control = async {
+        eventually("both statements", async || waiting(&world).await == 2).await;
+        proxy.becomes(Network::Slow(Duration::from_secs(3)));
+        first.close().await.unwrap();
+        eventually("the key", async || world.get("t:n:1").await.is_some()).await;
+        // Its answer is under way.
+        second.close().await.unwrap();
+    };
+    let (record, ()) = tokio::join!(world.run(&job), control);
+    assert_eq!((record.outcome, record.cause), (Outcome::Partial, Some(Cause::Statement)), "{record:?}");
+    assert_eq!((record.counts.written, record.counts.failed), (1, 1), "{record:?}");
 }

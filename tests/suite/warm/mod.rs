@@ -119,7 +119,7 @@ async fn a_key_without_ttl_is_another_owners_and_never_touched() {
 #[tokio::test]
 async fn a_value_that_the_application_writes_meanwhile_stays() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let job = world.job(&held());
     let application = async {
         // Then the run has seen that the keys are missing.
@@ -280,7 +280,7 @@ async fn a_key_over_200_characters_becomes_the_prefix_and_an_md5() {
 #[tokio::test]
 async fn batches_run_beside_each_other_on_connections_of_their_own() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let job = world.job(&(held() + "[limits]\nbatch = 1\nconcurrency = 5\n"));
     let let_go = async {
         eventually("all batches at work", async || waiting(&world).await == 5).await;

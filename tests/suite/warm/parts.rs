@@ -150,9 +150,9 @@ pub(super) async fn waiting(world: &World) -> i64 {
     servers::number(&world.database.url, sql).await.unwrap()
 }
 
-pub(super) async fn lock(world: &World) -> PgConnection {
+pub(super) async fn lock(world: &World, number: i64) -> PgConnection {
     let mut holder = PgConnection::connect(&world.database.url).await.unwrap();
-    sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(number).execute(&mut holder).await.unwrap();
     holder
 }
 
@@ -162,7 +162,7 @@ async fn a_part_whose_session_is_ended_has_all_of_them_begin_again() {
     let record = ran(&world, &similar(&world, 1, HELD)).await;
     let values = dump(&world).await;
     assert_eq!(record.queries, 1);
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let job = similar(&world, 2, HELD);
     let fault = async {
         eventually("both parts at work", async || waiting(&world).await == 2).await;
@@ -182,7 +182,7 @@ async fn a_part_whose_session_is_ended_has_all_of_them_begin_again() {
 #[tokio::test]
 async fn a_run_that_is_given_up_leaves_no_part_at_work() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let job = similar(&world, 3, HELD);
     let stop = Stop::default();
     let request = Request { stop: stop.clone(), ..Request::manual() };
@@ -201,7 +201,7 @@ async fn a_run_that_is_given_up_leaves_no_part_at_work() {
 async fn the_time_limit_of_a_statement_ends_all_of_its_parts() {
     let mut world = shop().await;
     world.around.statement_timeout = Duration::from_secs(2);
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let began = Instant::now();
     let record = world.run(&similar(&world, 3, HELD)).await;
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
@@ -240,7 +240,7 @@ async fn target_lists_are_read_at_once_and_a_mistake_in_one_does_not_wait_for_th
              (SELECT DISTINCT category FROM products) AS c WHERE id IN (:user_id) AND category IN (:category)\"\n"
         ))
     };
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let record = world.run(&job("SELECT kategorie FROM products")).await;
     let error = record.first_error.unwrap();
     assert!(record.outcome == Outcome::Failed && error.contains("column \"kategorie\" does not exist"), "{error}");

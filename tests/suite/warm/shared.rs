@@ -139,7 +139,7 @@ async fn ran(world: &World, job: &Arc<Job>, meter: &Arc<Meter>) -> Record {
 #[tokio::test]
 async fn a_run_waits_for_what_another_one_reads() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let jobs = [similar(&world, "a", ""), similar(&world, "ab", "")];
     let meters = [Arc::new(Meter::default()), Arc::new(Meter::default())];
     let together = async { tokio::join!(ran(&world, &jobs[0], &meters[0]), ran(&world, &jobs[1], &meters[1])) };
@@ -158,7 +158,7 @@ async fn a_run_waits_for_what_another_one_reads() {
 #[tokio::test]
 async fn a_run_waits_no_longer_for_another_than_its_own_time_limit() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     let patient = similar(&world, "a", "");
     let hasty = similar(&world, "ab", "timeout = \"500ms\"");
     let meters = [Arc::new(Meter::default()), Arc::new(Meter::default())];
@@ -177,7 +177,7 @@ async fn a_run_waits_no_longer_for_another_than_its_own_time_limit() {
 #[tokio::test]
 async fn a_run_goes_on_with_what_another_one_has_given_up() {
     let world = shop().await;
-    let holder = lock(&world).await;
+    let holder = lock(&world, 7).await;
     // Long enough to begin the statement.
     let hasty = similar(&world, "a", "timeout = \"3s\"");
     let patient = similar(&world, "ab", "");
@@ -218,7 +218,7 @@ async fn two_statements_of_events_are_read_at_once_as_far_as_the_concurrency_goe
         ))
     };
     for (concurrency, at_once) in [(2, 2), (1, 1)] {
-        let holder = lock(&world).await;
+        let holder = lock(&world, 7).await;
         let most = Mutex::new(0);
         let let_go = async {
             eventually("as many as may", async || {
