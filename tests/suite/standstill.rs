@@ -112,7 +112,7 @@ pub fn step() {
     });
     let Some(late) = *LATE else { return };
     let chance = RandomState::new().hash_one(0);
-    if chance % 4 == 0 {
+    if chance.is_multiple_of(4) {
         thread::sleep(Duration::from_millis(chance / 4 % late));
     }
 }
