@@ -74,13 +74,14 @@ concurrency = 4
         }
         world.sql("UPDATE delay SET seconds = 0.3").await;
         let before = meter.written.get();
-        // Three batches later no more than half as many are at work.
-        while meter.written.get() < before + 4 + 3 {
+        // Four that had begun, four that are slow, four that show that it was no chance: no more than half as many are at
+        // work then.
+        while meter.written.get() < before + 12 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut most = 0;
         // A busy machine may look too seldom to see one of the first.
-        while meter.written.get() < before + 12 || (most == 0 && meter.written.get() < before + 30) {
+        while meter.written.get() < before + 17 || (most == 0 && meter.written.get() < before + 35) {
             most = most.max(at_work(&world).await);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
