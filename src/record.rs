@@ -75,8 +75,12 @@ pub struct Record {
 impl Record {
     /// Whether its tick has had its run: after an outage and after an interruption there is another attempt.
     pub fn ends_its_tick(&self) -> bool {
-        !matches!(self.outcome, Outcome::Skipped | Outcome::Interrupted)
-            && !matches!(self.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable))
+        !matches!(self.outcome, Outcome::Skipped | Outcome::Interrupted) && !self.is_out_of_reach()
+    }
+
+    /// Whether the database or Redis was.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable))
     }
 
     /// A run that did not begin, or did not live to tell what it did; with its tick, when it had one.

@@ -215,9 +215,7 @@ pub(super) fn print_notes(record: &Record) {
 }
 
 pub(super) fn exit_code(records: &[Record]) -> ExitCode {
-    let unreachable =
-        |record: &Record| matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
-    if records.iter().any(unreachable) {
+    if records.iter().any(Record::is_out_of_reach) {
         ExitCode::from(UNAVAILABLE)
     } else if records.iter().any(|record| !matches!(record.outcome, Outcome::Ok | Outcome::Skipped)) {
         ExitCode::from(NOT_WARMED)

@@ -300,10 +300,9 @@ impl Scheduler {
         self.0.shutdown.cancel();
     }
 
-    /// Waits for the runs to end. After `grace`, they are dropped where they stand. Gives the jobs for which that was
-    /// necessary.
+    /// Waits for the runs to end, of a scheduler that was told to stop. After `grace`, they are dropped where they stand.
+    /// Gives the jobs for which that was necessary.
     pub async fn drain(&self, mut pulse: Pulse, grace: Duration) -> Vec<String> {
-        self.stop();
         pulse.0.stop().await;
         self.0.tasks.close();
         let mut dropped = Vec::new();

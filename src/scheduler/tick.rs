@@ -131,7 +131,6 @@ async fn granted(
         scheduler.enter(&job.name, Phase::Running { since, waits_for, meter: Arc::clone(&meter) });
     });
     let record = record.await;
-    let is_out_of_reach = matches!(record.cause, Some(Cause::DatabaseUnreachable | Cause::RedisUnreachable));
     let newest = scheduler.end(&job.name).map_or(tick, |missed| missed.max(tick));
     let is_over = record.ends_its_tick();
     let done = is_over.then(|| done(job, &lease, tick..=newest, started.elapsed())).flatten();
@@ -140,7 +139,7 @@ async fn granted(
         // The lease was lost: another instance may have it, or nobody.
         return Some((Cause::LeaseLost, "the lease was lost".to_owned()));
     }
-    is_out_of_reach.then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
+    record.is_out_of_reach().then(|| (record.cause.unwrap_or(Cause::Internal), record.first_error.unwrap_or_default()))
 }
 
 /// What the run of the first of these ticks leaves behind; it has made the others miss theirs.

@@ -27,7 +27,7 @@ mod signals;
 mod ticks;
 
 /// What takes longer does not come any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const EVERY_SECOND: &str = "schedule = \"@every 1s\"\nrefresh = \"always\"\n";
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     cli::write_job,
-    daemon::{Daemon, eventually, moment, until},
+    daemon::{Daemon, PATIENCE, eventually, moment, until},
     servers::{self, TestDatabase, TestRedis},
     standstill::{Late, Stopwatch},
     world::World,
@@ -30,9 +30,6 @@ const FOREIGN: [&str; 2] = ["t:p:7", "t:p:8"];
 
 /// After a fault, a run that begins this late has been waiting for something.
 const SOON: Duration = Duration::from_secs(20);
-
-/// What takes longer does not come any more.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for a busy machine to renew it in time; a run of two seconds still renews it.
 const LEASE: (&str, &str) = ("WARMD__SCHEDULER__LEASE", "5s");
